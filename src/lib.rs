@@ -27,8 +27,8 @@
 //! | 3 shared | [`pool`] [`directory`] [`challenges`] |
 //! | 4 data path | [`acceptor`] |
 //! | 4 machinery | [`backend`] [`certs`] [`registry`] [`apps`] |
-//! | 5 | [`supervisor`] [`agent`] |
-//! | 6 interfaces | [`control`] [`ctl`] [`launcher`] |
+//! | 5 | [`supervisor`] [`agent`] [`launcher`] |
+//! | 6 interfaces | [`control`] [`ctl`] |
 //! | 7 | [`boot`] |
 //!
 //! Begin here: `acceptor/request/http.rs` has a request's way, `supervisor/app/plan.rs` says why a worker was started

@@ -8,8 +8,8 @@ use crate::name::{HostName, RouteName};
 use super::endpoint::{Endpoint, JsonBody, LogQuery, Object, ObjectLines, Text};
 use super::{
     AddHost, CertList, CertPlan, Changed, DeployEvent, DeployRequest, DrainAnswer, EndDrain, HostCertificate,
-    HostList, ImportCert, LogLine, RenewCert, RenewEvent, RunPlace, RunRequest, Scale, Scaled, SetState,
-    StartDrain, Status, StopAnswer, StopServer, WorkerList,
+    HostList, ImportCert, LogLine, RenewCert, RenewEvent, RunPlace, RunRequest, RunTimer, Scale, Scaled,
+    SetState, StartDrain, Status, StopAnswer, StopServer, TimerStarted, WorkerList,
 };
 
 /// Makes a constant of each row, and for tests the table with what SPEC says of each.
@@ -79,7 +79,10 @@ endpoints! {
     /// Without `app`: of the only app.
     RUN_PLACE: RunRequest => Object<RunPlace> = POST "/run"
         takes r#"{"app"?:NAME}"#
-        answers r#"{"ok":true,"app","generation","backend","directory","env":{NAME:VALUE,…},"uid","gid"}"#;
+        answers r#"{"ok":true,"app","generation","backend","directory","env":{NAME:VALUE,…},"uid","gid","instance"}"#;
+    /// Starts the command of a timer now, unless it runs; without `app`: of the only one.
+    RUN_TIMER: RunTimer => Object<TimerStarted> = POST "/run/timer"
+        takes r#"{"app"?:NAME,"timer":NAME}"# answers r#"{"ok":true,"app","timer","worker"}"#;
     /// Changes how many workers an app has; without `app`: the only app.
     SCALE: Scale => Object<Scaled> = POST "/workers/scale"
         takes r#"{"app"?:NAME,"workers":"half"|"auto"|"2x"|"4"|"2..8"}"# answers r#"{"ok":true,"app","before","now"}"#;
@@ -135,6 +138,11 @@ impl JsonBody for DeployRequest {
 impl JsonBody for RunRequest {
     const EXPECTED: &str = r#"expected {"app":"blog"}; without app: the only one"#;
     const MAY_BE_EMPTY: bool = true;
+}
+
+impl JsonBody for RunTimer {
+    const EXPECTED: &str =
+        r#"expected {"app":"blog","timer":"clean"}; app may be left out when there is one"#;
 }
 
 impl JsonBody for Scale {

@@ -14,13 +14,15 @@ mod certs;
 pub(crate) mod endpoint;
 pub(crate) mod endpoints;
 mod host_state;
+mod job;
 mod run;
 
 pub(crate) use certs::{
     CertList, CertPlan, CheckResult, HostCertificate, ImportCert, PlanCheck, RenewCert, RenewEvent,
 };
 pub(crate) use host_state::HostState;
-pub(crate) use run::{RunPlace, RunRequest};
+pub use job::JobStatus;
+pub(crate) use run::{RunPlace, RunRequest, RunTimer, TimerStarted};
 
 /// The hosts of the registry.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -241,6 +243,9 @@ pub struct AppStatus {
     /// Warnings of settings that do not do what they say, a sentence each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
+    /// What runs beside the workers: side processes and commands at times, and a release step while it runs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub jobs: Vec<JobStatus>,
     /// The last deploy that was rejected, and why, until one succeeds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rejected: Option<Rejection>,

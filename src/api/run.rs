@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::BackendName;
-use crate::name::{AppName, GenerationId};
+use crate::name::{AppName, GenerationId, InstanceName, WorkerId};
 
 /// The app that a command is to run beside.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -33,7 +33,30 @@ pub(crate) struct RunPlace {
     pub(crate) directory: PathBuf,
     /// The whole environment.
     pub(crate) env: BTreeMap<String, String>,
-    /// The workers' user and group, where they are child processes.
+    /// The workers' user and group, where they are child processes; else the server's.
     pub(crate) uid: u32,
     pub(crate) gid: u32,
+    /// The instance.
+    pub(crate) instance: InstanceName,
+}
+
+/// The timer whose command is to run now.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RunTimer {
+    /// The app; `None`: the only one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) app: Option<AppName>,
+    pub(crate) timer: String,
+}
+
+/// That a timer's command runs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct TimerStarted {
+    /// Always true.
+    pub(crate) ok: bool,
+    pub(crate) app: AppName,
+    pub(crate) timer: String,
+    /// The number by which logs and units name it.
+    pub(crate) worker: WorkerId,
 }

@@ -11,6 +11,7 @@ mod docs;
 pub(crate) mod fuzzing;
 mod kind;
 mod kinds;
+pub(crate) mod procfile;
 pub(crate) mod production;
 mod programs;
 mod project;

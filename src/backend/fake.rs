@@ -126,6 +126,7 @@ impl Backend for FakeBackend {
             let mut state = self.lock();
             let behaviour = (state.script)(&order);
             let worker = order.worker;
+            let listens = order.launch.job.is_none();
             state.started.push(order);
             if behaviour.start_error {
                 return Err(refused());
@@ -133,7 +134,7 @@ impl Backend for FakeBackend {
             state.live(worker, behaviour, self.events.clone());
             Ok(Started {
                 pid: FIRST_PID + u32::try_from(worker.0).unwrap_or_default(),
-                address: Address::Unix(PathBuf::from(format!("/nonexistent/{worker}.sock"))),
+                address: listens.then(|| Address::Unix(PathBuf::from(format!("/nonexistent/{worker}.sock")))),
             })
         })
     }

@@ -14,7 +14,7 @@ pub(crate) mod shim;
 mod sockets;
 pub(crate) mod systemd;
 
-pub(crate) use child::environment_of_command;
+pub(crate) use child::{environment_of_command, environment_of_unit};
 pub use contract::backend_error::{OpenError, StartError};
 pub use contract::exit::WorkerExit;
 pub use contract::listening::{Holder, Listening};
@@ -45,6 +45,7 @@ pub(crate) mod tests {
             listen: Listen::Fd,
             memory: Memory::default(),
             kill_after: Duration::from_secs(5),
+            job: None,
         };
         Order { worker: WorkerId(worker), generation: GenerationId(1), launch: Arc::new(launch) }
     }

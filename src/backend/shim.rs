@@ -19,20 +19,22 @@ use rustix::net::sockopt::socket_acceptconn;
 use super::handover::{self, ExecRefusal, Given};
 use crate::system::process_setup;
 
-/// Runs `worker-exec [--channel] [--open-files=N] -- PROGRAM [ARGUMENT]...`, given the words after `worker-exec`.
+/// Runs `worker-exec [--channel | --keep-input] [--open-files=N] -- PROGRAM [ARGUMENT]...`, given the words after `worker-exec`.
 ///
 /// The program starts with no signal blocked or ignored, and with the soft limit of open files that `--open-files`
 /// names.
 ///
 /// With `--channel`, standard input is the server's handover channel, and the shim reports there why a program cannot
 /// be executed. Without it, standard input is the listener itself, as systemd passes it, or anything else when the
-/// worker gets none. Returns only when there is no program: with 2 for wrong words, else 127.
+/// worker gets none. With `--keep-input` the program reads what this process would. Returns only when there is no program: with 2 for wrong words, else 127.
 ///
 /// The call has to come before the process has a second thread or a file of its own, because all inherited descriptors
 /// but the first three are closed.
 pub(crate) fn run_shim(words: impl IntoIterator<Item = OsString>) -> ExitCode {
     let Some(call) = ShimCall::parse(words) else {
-        eprintln!("usage: rip-server worker-exec [--channel] [--open-files=N] -- PROGRAM [ARGUMENT]...");
+        eprintln!(
+            "usage: rip-server worker-exec [--channel | --keep-input] [--open-files=N] -- PROGRAM [ARGUMENT]..."
+        );
         return ExitCode::from(2);
     };
     close_strays();
@@ -50,6 +52,7 @@ pub(crate) fn run_shim(words: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 struct ShimCall {
     channel: bool,
+    keep_input: bool,
     open_files: Option<u64>,
     program: OsString,
     arguments: Vec<OsString>,
@@ -59,8 +62,8 @@ impl ShimCall {
     fn parse(words: impl IntoIterator<Item = OsString>) -> Option<Self> {
         let mut words = words.into_iter();
         let mut word = words.next()?;
-        let channel = word == "--channel";
-        if channel {
+        let (channel, keep_input) = (word == "--channel", word == KEEP_INPUT);
+        if channel || keep_input {
             word = words.next()?;
         }
         let open_files = match word.to_str().and_then(|word| word.strip_prefix(OPEN_FILES)) {
@@ -73,13 +76,16 @@ impl ShimCall {
         if word != "--" {
             return None;
         }
-        Some(Self { channel, open_files, program: words.next()?, arguments: words.collect() })
+        Some(Self { channel, keep_input, open_files, program: words.next()?, arguments: words.collect() })
     }
 
     /// Becomes the program, or returns why it cannot.
     fn execute(&self, listener: Option<OwnedFd>) -> ExecRefusal {
         let mut command = Command::new(&self.program);
-        command.args(&self.arguments).stdin(Stdio::null());
+        command.args(&self.arguments);
+        if !self.keep_input {
+            command.stdin(Stdio::null());
+        }
         if let Some(listener) = listener {
             if let Err(error) = settle(listener) {
                 return error.into();
@@ -102,6 +108,9 @@ fn on_channel(call: &ShimCall) -> Result<(), ExecRefusal> {
 }
 
 fn on_stdin(call: &ShimCall) -> Result<(), ExecRefusal> {
+    if call.keep_input {
+        return Err(call.execute(None));
+    }
     let stdin = io::stdin();
     // ENOTSOCK and a plain "no" mean the same: there is no listener to pass on.
     let listens = socket_acceptconn(stdin.as_fd()).unwrap_or(false);
@@ -176,6 +185,8 @@ fn search_path() -> OsString {
     std::env::var_os("PATH").unwrap_or_default()
 }
 
+/// The word for a program that reads what the shim would.
+pub(super) const KEEP_INPUT: &str = "--keep-input";
 /// The word before the soft limit of open files that the program gets.
 pub(super) const OPEN_FILES: &str = "--open-files=";
 const LISTENER: RawFd = 3;

@@ -17,7 +17,7 @@ use rustix::net::sockopt::{set_ipv6_v6only, set_socket_passcred};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, socket_with};
 use tokio::net::UnixDatagram;
 
-use super::StartError;
+use super::{Order, StartError};
 use crate::name::WorkerId;
 use crate::pool::Address;
 use crate::spec::Listen;
@@ -79,32 +79,40 @@ impl Sockets {
         })
     }
 
-    /// Makes what a worker will be reached at.
-    pub(super) fn door(&self, worker: WorkerId, listen: Listen) -> Result<Door, StartError> {
+    /// Makes what a worker will be reached at; a job nowhere.
+    pub(super) fn door_of(&self, order: &Order) -> Result<Door, StartError> {
+        match order.launch.job {
+            None => self.door(order.worker, order.launch.listen),
+            Some(_) => Ok(Door { address: None, listener: None, file: None }),
+        }
+    }
+
+    fn door(&self, worker: WorkerId, listen: Listen) -> Result<Door, StartError> {
         let file = SocketFile(self.listener_of(worker));
         match listen {
             Listen::Fd => {
                 let listener = file.listen().map_err(|source| failed(&file.0.display(), source))?;
                 Ok(Door {
-                    address: Address::Unix(file.0.clone()),
+                    address: Some(Address::Unix(file.0.clone())),
                     listener: Some(listener),
                     file: Some(file),
                 })
             }
             Listen::Path => match &self.workers {
                 WorkerUsers::SameUser => {
-                    Ok(Door { address: Address::Bound(file.0.clone()), listener: None, file: Some(file) })
+                    let address = Some(Address::Bound(file.0.clone()));
+                    Ok(Door { address, listener: None, file: Some(file) })
                 }
                 WorkerUsers::OtherUsers { bound, .. } => {
                     let path = bound.join(worker.to_string()).join(BOUND);
                     fits(&path).map_err(|source| failed(&path.display(), source))?;
-                    Ok(Door { address: Address::Bound(path), listener: None, file: None })
+                    Ok(Door { address: Some(Address::Bound(path)), listener: None, file: None })
                 }
             },
             Listen::Port => {
                 let port = self.free_port().map_err(|source| failed(&"on 127.0.0.1", source))?;
                 let address = Address::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
-                Ok(Door { address, listener: None, file: None })
+                Ok(Door { address: Some(address), listener: None, file: None })
             }
         }
     }
@@ -162,8 +170,8 @@ fn port_free_on_all_addresses() -> io::Result<Option<u16>> {
 
 /// The address of a worker, and what the worker needs to be reached there.
 pub(super) struct Door {
-    /// The address to connect to.
-    pub(super) address: Address,
+    /// The address to connect to; a job has none.
+    pub(super) address: Option<Address>,
     /// The listener of [`Listen::Fd`], to be handed over and then closed: else clients of a dead worker would hang.
     pub(super) listener: Option<UnixListener>,
     /// The socket's file, whoever binds it.
@@ -269,7 +277,7 @@ mod tests {
             [mode(&runtime.path().join("w")), mode(&listener), mode(&notifier)],
             [0o700, 0o600, 0o600]
         );
-        assert_eq!(door.address, Address::Unix(listener.clone()));
+        assert_eq!(door.address, Some(Address::Unix(listener.clone())));
         UnixStream::connect(&listener).unwrap();
         drop((door, notify));
         assert!(!listener.exists() && !notifier.exists());

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use crate::api::{AppStatus, BackendStatus};
 use crate::name::AppName;
-use crate::spec::{AppSpec, ServerSpec, Upkeep, span};
+use crate::spec::jobs::shown;
+use crate::spec::{AppSpec, JobName, JobSettings, ServerSpec, Upkeep, span};
 
 /// The URLs of listeners, for people: `localhost` stands for every address.
 pub(super) fn urls(scheme: &str, usual_port: u16, listeners: &[TcpListener]) -> Vec<String> {
@@ -52,12 +53,29 @@ pub(super) fn text(
         if replaced != "never" {
             line(&mut out, "", &format!("each is replaced {replaced}"));
         }
+        for (job, command) in jobs(&app.jobs) {
+            line(&mut out, "beside", &format!("{job}: {command}"));
+        }
         let hosts: Vec<_> = app.hosts.iter().map(ToString::to_string).collect();
         line(&mut out, "hosts", &hosts.join(" "));
     }
     line(&mut out, "backend", &backend.to_string());
     line(&mut out, "control", &spec.control_socket.display().to_string());
     out
+}
+
+/// What runs beside the workers: its name in the settings, its command, its times.
+fn jobs(jobs: &JobSettings) -> Vec<(JobName, String)> {
+    let release = Some(&jobs.release).filter(|command| !command.is_empty());
+    let release = release.map(|command| (JobName::Release, shown(command)));
+    let processes = jobs.side_processes.0.iter().map(|(name, process)| {
+        let times = if process.count == 1 { String::new() } else { format!(", {} times", process.count) };
+        (JobName::Process(name.clone()), shown(&process.command) + &times)
+    });
+    let timers = jobs.timers.0.iter().map(|(name, timed)| {
+        (JobName::Timer(name.clone()), format!("{} {}", shown(&timed.command), timed.times))
+    });
+    release.into_iter().chain(processes).chain(timers).collect()
 }
 
 /// How many workers an app has: "2", "2 to 8 by load", "1; none after 10 min without a request".

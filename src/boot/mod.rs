@@ -208,6 +208,7 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: LogTarget) -> 
         metrics: metrics.clone(),
         cores: cores(),
         serving_generations: Some(spec.runtime_dir.join("generations.json")),
+        released_content: spec.state_dir.join("releases.json"),
         stop: supervisor_stop.clone(),
     };
     let supervisor = Supervisor::start(parts, paths);

@@ -8,7 +8,9 @@ use std::ffi::OsString;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
+use crate::apps::procfile;
 use crate::apps::production::stand_in;
 use crate::apps::{self, DetectedApp, Hints, StaticHint};
 use crate::certs::ClientAuthorities;
@@ -19,11 +21,13 @@ use crate::files::error_pages::ErrorPages;
 use crate::files::scripts::DocumentRoot;
 use crate::name::RouteName;
 use crate::passwords::users::Users;
+use crate::spec::jobs::{SideProcess, Times, by_shell};
 use crate::spec::mounts::Mounts;
 use crate::spec::{
-    AppSpec, ClientCerts, LaunchSpec, OwnPages, ReadyBy, Reload, Rules, Scripts, Sources, Upkeep,
+    AppSpec, ClientCerts, JobSettings, LaunchSpec, OwnPages, ReadyBy, Reload, Rules, Scripts, Sources, Upkeep,
 };
 use crate::supervisor::{Resolve, ResolveError};
+use crate::system::calendar;
 
 use super::missing_app;
 use super::served_secrets::ServedSecrets;
@@ -149,6 +153,7 @@ impl Resolver {
         first: bool,
     ) -> Result<AppSpec, ResolveError> {
         let kind = found.kind;
+        let (jobs, left_out) = jobs(settings.jobs.clone(), &directory(&settings.path))?;
         let natural = NonZeroU32::new(found.concurrency).unwrap_or(NonZeroU32::MIN);
         let concurrency = settings.rules.concurrency.unwrap_or(natural);
         let recycle = if kind.stateless { settings.recycle } else { settings.recycle_if_told };
@@ -211,6 +216,7 @@ impl Resolver {
             pid_file,
             memory: settings.memory,
             kill_after: settings.rules.timeouts.kill,
+            job: None,
         };
         let mut hosts = settings.hosts;
         if first {
@@ -221,7 +227,7 @@ impl Resolver {
         Ok(AppSpec {
             name: settings.name,
             path: settings.path.clone(),
-            described: described(&found.why, concurrency),
+            described: described(&found.why, concurrency) + &left_out,
             entry: found.entry,
             hosts,
             launch: Arc::new(launch),
@@ -230,6 +236,7 @@ impl Resolver {
             sources: Arc::new(Sources { root: real_folder(&settings.path), patterns: settings.watch }),
             upkeep: Upkeep { workers, ..settings.upkeep },
             rules: Arc::new(rules),
+            jobs: Arc::new(jobs),
             warnings,
         })
     }
@@ -244,6 +251,42 @@ fn check_users(rules: &Rules) -> Result<(), ResolveError> {
             file.display()
         )))
     })
+}
+
+/// What runs beside the workers, with the lines of the app's `Procfile` where they are to run; and the end of the
+/// sentence about the app, which names those that do not.
+fn jobs(mut jobs: JobSettings, folder: &Path) -> Result<(JobSettings, String), ResolveError> {
+    for (name, timed) in &jobs.timers.0 {
+        if let Times::At(expression) = &timed.times {
+            calendar::next(expression, SystemTime::now())
+                .map_err(|why| ResolveError::new(format!("`at` of [timer.{name}]: {why}")))?;
+        }
+    }
+    let lines = procfile::lines_of(folder).into_iter().filter(|(name, _)| name != "web");
+    if jobs.processes {
+        for (name, line) in lines {
+            let command = by_shell(&line);
+            if name != "release" {
+                jobs.side_processes.0.entry(name).or_insert(SideProcess { command, count: 1 });
+            } else if jobs.release.is_empty() {
+                jobs.release = command;
+            }
+        }
+        return Ok((jobs, String::new()));
+    }
+    let own = |name: &String| match name.as_str() {
+        "release" => !jobs.release.is_empty(),
+        name => jobs.side_processes.0.contains_key(name),
+    };
+    let names: Vec<_> = lines.map(|(name, _)| name).filter(|name| !own(name)).collect();
+    let left_out = match names.as_slice() {
+        [] => String::new(),
+        [one] => format!("; the line {one} of its Procfile is not run: processes = true runs it"),
+        all => {
+            format!("; the lines {} of its Procfile are not run: processes = true runs them", all.join(", "))
+        }
+    };
+    Ok((jobs, left_out))
 }
 
 /// The folders in which requests reach scripts.

@@ -20,8 +20,8 @@ use crate::spec::settings::sections::Values;
 use crate::spec::settings::setting_value::SettingValue;
 use crate::spec::settings::table::{Id, Setting};
 use crate::spec::{
-    ByPath, Memory, PhpSettings, ProgramSettings, Protocol, Recycle, Reload, Rules, StaticSettings, Upkeep,
-    WorkerRange,
+    ByPath, JobSettings, Memory, PhpSettings, ProgramSettings, Protocol, Recycle, Reload, Rules,
+    StaticSettings, Upkeep, WorkerRange,
 };
 
 /// An app that is to run, with its settings from the command line, the environment and the server's file.
@@ -60,6 +60,8 @@ pub(crate) struct AppSettings {
     pub(crate) php_ini: BTreeMap<String, String>,
     /// How the app's workers are kept.
     pub(crate) upkeep: Upkeep,
+    /// What runs beside the app's workers.
+    pub(crate) jobs: JobSettings,
     /// Whether a setting says how many workers.
     pub(crate) workers_told: bool,
     /// The files whose change counts for `reload` beside that of the entry.
@@ -179,6 +181,7 @@ pub(crate) fn app_settings(request: &AppRequest) -> Result<AppSettings, ConfigEr
         php: PhpSettings::read(&stack),
         php_ini: ini.into_iter().map(|(name, there)| (name, there.value)).collect(),
         upkeep: Upkeep::read(&stack),
+        jobs: JobSettings::read(&stack),
         workers_told: stack.told::<WorkerRange>(Id::Workers).is_some(),
         watch: stack.typed(Id::Watch),
         recycle: Recycle::read(&stack),

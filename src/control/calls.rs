@@ -15,10 +15,10 @@ use tokio::net::unix::UCred;
 use tokio::time::{Instant, timeout};
 
 use crate::api::{
-    AppStatus, CertList, DrainAnswer, Health, HostList, RunPlace, StartDrain, Status, StopAnswer, WorkerList,
-    endpoints,
+    AppStatus, BackendName, CertList, DrainAnswer, Health, HostList, RunPlace, RunTimer, StartDrain, Status,
+    StopAnswer, TimerStarted, WorkerList, endpoints,
 };
-use crate::backend::environment_of_command;
+use crate::backend::{environment_of_command, environment_of_unit};
 use crate::name::HostName;
 
 use super::Control;
@@ -71,10 +71,18 @@ pub(super) fn router() -> Router {
                 generation,
                 backend: control.facts.backend.name,
                 directory: launch.directory.clone(),
-                env: environment_of_command(&launch, generation),
+                env: match control.facts.backend.name {
+                    BackendName::Child => environment_of_command(&launch, generation),
+                    BackendName::Systemd => environment_of_unit(&launch),
+                },
+                instance: launch.instance.clone(),
                 uid: geteuid().as_raw(),
                 gid: getegid().as_raw(),
             })
+        })
+        .on(&endpoints::RUN_TIMER, |control, RunTimer { app, timer }| async move {
+            let (app, worker) = control.supervisor.run_timer(app.as_ref(), timer.clone()).await?;
+            Ok(TimerStarted { ok: true, app, timer, worker })
         })
         .on(&endpoints::SCALE, |control, wanted| async move { Ok(control.supervisor.scale(wanted).await?) })
         .on(&endpoints::STOP, |control, _| async move {

@@ -129,7 +129,7 @@ impl CallError {
 impl From<SupervisorError> for CallError {
     fn from(error: SupervisorError) -> Self {
         let status = match error.code() {
-            "no-such-host" | "no-such-app" => StatusCode::NOT_FOUND,
+            "no-such-host" | "no-such-app" | "no-such-timer" => StatusCode::NOT_FOUND,
             "bad-request" => StatusCode::BAD_REQUEST,
             "conflict" => StatusCode::CONFLICT,
             "rejected" => StatusCode::UNPROCESSABLE_ENTITY,

@@ -14,34 +14,47 @@ use crate::api::{ErrorAnswer, ErrorText};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Exit {
     /// The verb was done.
-    Ok = 0,
+    Ok,
     /// The verb was not done.
-    Failed = 1,
+    Failed,
     /// The words are wrong.
-    Usage = 2,
+    Usage,
     /// An app has no worker ready.
-    Degraded = 3,
+    Degraded,
     /// There is no such host or app.
-    NoSuch = 4,
+    NoSuch,
     /// The caller has no permission, or the verb conflicts with what the server is doing.
-    Refused = 5,
+    Refused,
     /// The config, or the server's config file, is not valid.
-    Config = 6,
+    Config,
     /// No server answers.
-    Unreachable = 7,
+    Unreachable,
     /// The server took too long.
-    TimedOut = 8,
+    TimedOut,
+    /// A command was run, and ended with this code.
+    Command(u8),
 }
 
 impl Exit {
     pub(super) fn code(self) -> u8 {
-        self as u8
+        match self {
+            Self::Ok => 0,
+            Self::Failed => 1,
+            Self::Usage => 2,
+            Self::Degraded => 3,
+            Self::NoSuch => 4,
+            Self::Refused => 5,
+            Self::Config => 6,
+            Self::Unreachable => 7,
+            Self::TimedOut => 8,
+            Self::Command(code) => code,
+        }
     }
 
     /// The exit code for an error's code. Codes that only a newer server knows are plain failures.
     fn of(code: &str) -> Self {
         match code {
-            "no-such-host" | "no-such-app" => Self::NoSuch,
+            "no-such-host" | "no-such-app" | "no-such-timer" => Self::NoSuch,
             "bad-request" | "usage" => Self::Usage,
             "bad-config" => Self::Config,
             "conflict" | "forbidden" | "stopping" => Self::Refused,

@@ -23,6 +23,7 @@ mod screen;
 mod session;
 mod stopped_server;
 mod suggest;
+mod terminal;
 mod verbs;
 
 #[cfg(test)]

@@ -60,10 +60,10 @@ pub(super) fn request(
     admin: &Admin,
     passwd: &Path,
 ) -> Result<Allowed, StartRefusal> {
-    let app = app_name(&request.app)?;
     if request.worker == 0 || request.generation == 0 {
         return Err(StartRefusal::Number);
     }
+    let app = app_name(&request.app)?;
     command(&request.command)?;
     request.environment.iter().try_for_each(|(name, value)| variable(name, value))?;
     if request.environment.len() > MOST_VARIABLES || !is_plain(&request.fingerprint) {

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use super::check::{self, Allowed};
 use crate::backend::systemd::dbus::StartRequest;
-use crate::backend::systemd::properties::{Scope, WorkerUnit, properties};
+use crate::backend::systemd::properties::{Scope, UnitStreams, WorkerUnit, properties};
 use crate::config::sandbox;
 use crate::name::InstanceName;
 
@@ -49,8 +49,9 @@ pub fn start_request(data: &[u8]) {
         scripts: None,
         visible,
         program: Path::new("/usr/bin/rip-server"),
+        streams: UnitStreams::Journal(None),
     };
-    let names: Vec<&str> = properties(&worker, None).iter().map(|(name, _)| *name).collect();
+    let names: Vec<&str> = properties(&worker).iter().map(|(name, _)| *name).collect();
     for needed in ["DynamicUser", "NoNewPrivileges", "ProtectSystem", "InaccessiblePaths", "SystemCallFilter"]
     {
         assert!(names.contains(&needed), "{needed}");

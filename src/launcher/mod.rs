@@ -10,6 +10,7 @@
 mod admin;
 mod caller;
 mod check;
+pub(crate) mod command;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod service;

@@ -14,7 +14,7 @@ use zbus::{Connection, OwnedFd};
 
 use crate::backend::systemd::dbus::StartRequest;
 use crate::backend::systemd::journal::last_lines;
-use crate::backend::systemd::properties::{Scope, WorkerUnit};
+use crate::backend::systemd::properties::{Scope, UnitStreams, WorkerUnit};
 use crate::backend::systemd::start::start;
 use crate::backend::systemd::systemd_calls::SystemdCalls;
 use crate::backend::systemd::unit;
@@ -136,8 +136,9 @@ impl Service {
             scripts: None,
             visible: &allowed.visible,
             program: Path::new(PROGRAM),
+            streams: UnitStreams::Journal(listener.map(AsFd::as_fd)),
         };
-        let started = start(&self.systemd, worker, &apps, listener.map(AsFd::as_fd)).await;
+        let started = start(&self.systemd, worker, &apps).await;
         started.map_err(|error| Error::Failed(error.to_string()))
     }
 }
@@ -196,7 +197,7 @@ impl Drop for Busy<'_> {
     }
 }
 
-const SETTINGS: &str = "/etc/rip-server";
+pub(super) const SETTINGS: &str = "/etc/rip-server";
 const PROGRAM: &str = "/usr/bin/rip-server";
 /// The time limit for three calls to the bus and to systemd.
 const WHO_LIMIT: Duration = Duration::from_secs(10);

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,8 +14,11 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
 use serde::Serialize;
 
+use super::jobs::JobName;
 use super::setting_types::{ClientCertMode, Listen, Protocol, ReadyBy};
-use super::settings::table::{AnswerFields, ClientCerts, Memory, Recycle, RequestFields, Rules, Upkeep};
+use super::settings::table::{
+    AnswerFields, ClientCerts, JobSettings, Memory, Recycle, RequestFields, Rules, Upkeep,
+};
 use crate::name::{AppName, InstanceName, RouteName};
 use crate::pattern::Pattern;
 
@@ -42,6 +45,8 @@ pub(crate) struct AppSpec {
     pub(crate) sources: Arc<Sources>,
     /// The settings for the data path.
     pub(crate) rules: Arc<Rules>,
+    /// What runs beside the app's workers.
+    pub(crate) jobs: Arc<JobSettings>,
     /// Warnings of settings that are dangerous together with the app's files, a sentence each.
     pub(crate) warnings: Vec<String>,
 }
@@ -69,6 +74,60 @@ pub struct LaunchSpec {
     pub memory: Memory,
     /// The time from SIGTERM to SIGKILL when a worker is killed or does not stop.
     pub kill_after: Duration,
+    /// The job that is run in a worker's place; such a command listens nowhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub job: Option<JobName>,
+}
+
+impl LaunchSpec {
+    /// How a job of the same generation is started: with folder, environment and user of the workers, and as long as a
+    /// worker may take for its requests to end.
+    pub(crate) fn of_job(&self, job: JobName, command: Vec<String>, kill_after: Duration) -> Self {
+        let mut env = self.env.clone();
+        env.insert("PATH".into(), self.path_of_commands(std::env::var("PATH").ok()));
+        Self {
+            command,
+            env,
+            notify: false,
+            pid_file: false,
+            memory: Memory::default(),
+            kill_after,
+            job: Some(job),
+            ..self.clone()
+        }
+    }
+
+    /// Where the programs of commands are looked for: in the app's own folders, then where its workers look for them,
+    /// which is `inherited` where no setting says it.
+    pub(crate) fn path_of_commands(&self, inherited: Option<String>) -> String {
+        let usual = self.env.get("PATH").cloned().or(inherited).unwrap_or_else(|| USUAL_PATH.into());
+        let environment = self.env.get("VIRTUAL_ENV").map(|folder| Path::new(folder).join("bin"));
+        let own = OWN_PROGRAMS.iter().map(|folder| self.directory.join(folder));
+        let own = environment.into_iter().chain(own).filter(|folder| folder.is_dir());
+        // A folder with a colon in its name cannot be looked in.
+        let all = std::env::join_paths(own.chain(std::env::split_paths(&usual)));
+        all.ok().and_then(|all| all.into_string().ok()).unwrap_or(usual)
+    }
+}
+
+/// The folders of an app in which tools put its programs.
+const OWN_PROGRAMS: [&str; 3] = ["node_modules/.bin", ".venv/bin", "venv/bin"];
+const USUAL_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+impl JobSettings {
+    /// Whether the app runs nothing beside its workers.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.release.is_empty() && self.side_processes.0.is_empty() && self.timers.0.is_empty()
+    }
+
+    /// The command of a job, if there is that job.
+    pub(crate) fn command(&self, job: &JobName) -> Option<&Vec<String>> {
+        match job {
+            JobName::Release => Some(&self.release).filter(|command| !command.is_empty()),
+            JobName::Process(name) => self.side_processes.0.get(name).map(|process| &process.command),
+            JobName::Timer(name) => self.timers.0.get(name).map(|timer| &timer.command),
+        }
+    }
 }
 
 /// Source files of an app.

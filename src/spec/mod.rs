@@ -14,6 +14,7 @@ pub(crate) mod asked_apps;
 pub(crate) mod auth;
 mod by_path;
 pub(crate) mod field_names;
+pub(crate) mod jobs;
 pub(crate) mod mounts;
 pub(crate) mod redirects;
 mod server;
@@ -23,6 +24,7 @@ pub(crate) mod settings;
 pub use app::LaunchSpec;
 pub(crate) use app::{AppSpec, Sources, span};
 pub(crate) use by_path::ByPath;
+pub use jobs::JobName;
 pub(crate) use server::{AccessFormat, CertFiles, CertSources, Hsts, Scheme, ServerSpec};
 pub(crate) use setting_types::{
     BackendChoice, Compress, OwnPages, PortChoice, Protocol, ProxiedListener, Rate, ReadyBy, ReadyWhen,
@@ -33,6 +35,6 @@ pub use settings::table::Memory;
 #[cfg(test)]
 pub(crate) use settings::table::Timeouts;
 pub(crate) use settings::table::{
-    ClientCerts, FileSettings, Limits, ListenSettings, LogSettings, PhpSettings, ProgramSettings, Recycle,
-    Rules, Sandbox, StaticSettings, TlsSettings, UnitSettings, Upkeep,
+    ClientCerts, FileSettings, JobSettings, Limits, ListenSettings, LogSettings, PhpSettings,
+    ProgramSettings, Recycle, Rules, Sandbox, StaticSettings, TlsSettings, UnitSettings, Upkeep,
 };

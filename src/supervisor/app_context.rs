@@ -23,6 +23,7 @@ use crate::time::WallClock;
 
 use super::Resolve;
 use super::recent_output::RecentOutput;
+use super::released_content::ReleasedContent;
 use super::reload_notices::ReloadNotices;
 use super::serving_generations::ServingGenerations;
 use super::supervisor_error::ResolveError;
@@ -50,6 +51,7 @@ pub(super) struct AppContext {
     pub(super) serving_generations: ServingGenerations,
     /// The deploys that are on their way.
     pub(super) reload_notices: ReloadNotices,
+    pub(super) released_content: ReleasedContent,
 }
 
 impl AppContext {

@@ -14,7 +14,9 @@ mod app;
 mod app_context;
 mod files;
 mod instance;
+mod jobs;
 mod recent_output;
+mod released_content;
 mod reload_notices;
 mod serving_generations;
 mod supervisor_error;
@@ -36,7 +38,7 @@ use crate::api::{SetState, WorkerStatus};
 use crate::backend::{self, Backend};
 use crate::directory::Directory;
 use crate::metrics::Metrics;
-use crate::name::{AppName, GenerationId, RouteName};
+use crate::name::{AppName, GenerationId, RouteName, WorkerId};
 use crate::registry::Registry;
 use crate::spec::{AppSpec, LaunchSpec};
 use crate::tasks::TaskGroup;
@@ -47,6 +49,7 @@ use app_context::{AppContext, EventRouter};
 use instance::app_set::{AppSet, AppSetCommand, Begun, Follow, ReplySender};
 use instance::hosts::Hosts;
 use recent_output::RecentOutput;
+use released_content::ReleasedContent;
 use reload_notices::ReloadNotices;
 use serving_generations::ServingGenerations;
 pub(crate) use supervisor_error::{ResolveError, SupervisorError};
@@ -72,6 +75,8 @@ pub(crate) struct SupervisorParts {
     pub(crate) cores: usize,
     /// The file that says which generations serve, for a server that finds their workers; `None`: no file.
     pub(crate) serving_generations: Option<PathBuf>,
+    /// The file that says for which content the release step of each app has run.
+    pub(crate) released_content: PathBuf,
     /// The group of all tasks here. The tasks end by [`Supervisor::stop`] and not when the group is asked to end,
     /// because workers finish their requests first.
     pub(crate) stop: TaskGroup,
@@ -107,6 +112,7 @@ impl Supervisor {
             metrics,
             cores,
             serving_generations,
+            released_content,
             stop,
         } = parts;
         let router = EventRouter::default();
@@ -124,6 +130,7 @@ impl Supervisor {
             last_worker: Arc::default(),
             serving_generations: ServingGenerations::open(serving_generations),
             reload_notices: ReloadNotices::default(),
+            released_content: ReleasedContent::open(released_content),
         };
         let app_set = AppSet::new(ctx, metrics, Hosts::new(directory, registry), routing);
         let (commands, command_receiver) = mpsc::channel(MAILBOX);
@@ -251,6 +258,18 @@ impl Supervisor {
         app: Option<&AppName>,
     ) -> Result<(GenerationId, Arc<LaunchSpec>), SupervisorError> {
         self.ask(|reply| AppSetCommand::Serving(app.cloned(), reply)).await?
+    }
+
+    /// Starts the command of a timer now; without `app` of the only one. Returns the app and the number of the run.
+    ///
+    /// # Errors
+    /// When there is no such app or timer, or the timer's command runs.
+    pub(crate) async fn run_timer(
+        &self,
+        app: Option<&AppName>,
+        timer: String,
+    ) -> Result<(AppName, WorkerId), SupervisorError> {
+        self.ask(|reply| AppSetCommand::RunTimer(app.cloned(), timer, reply)).await?
     }
 
     /// Changes how many workers an app has, until the instance ends.

@@ -5,7 +5,7 @@
 use std::error::Error;
 use std::path::PathBuf;
 
-use crate::name::{AppName, GenerationId, RouteName};
+use crate::name::{AppName, GenerationId, RouteName, WorkerId};
 use crate::registry::RegistryError;
 
 /// Why an app's directory and settings do not make an app.
@@ -73,6 +73,12 @@ pub(crate) enum SupervisorError {
     /// No generation of the app serves.
     #[error("no generation of `{0}` serves")]
     NotServing(AppName),
+    /// The app has no such timer.
+    #[error("`{app}` has no timer `{timer}`{}", others(.known))]
+    NoTimer { app: AppName, timer: String, known: Vec<String> },
+    /// The command of the timer runs.
+    #[error("timer.{timer} of `{app}` runs already, as worker {worker}")]
+    TimerRuns { app: AppName, timer: String, worker: WorkerId },
     /// There is no generation to go back to.
     #[error("no generation of `{app}` is known that served before generation {serving}")]
     NoEarlier { app: AppName, serving: GenerationId },
@@ -99,10 +105,12 @@ impl SupervisorError {
         match self {
             Self::NoSuchHost(_) => "no-such-host",
             Self::NoSuchApp(_) | Self::NoApp => "no-such-app",
+            Self::NoTimer { .. } => "no-such-timer",
             Self::HostTaken { .. }
             | Self::HostOfConfig { .. }
             | Self::NameTaken { .. }
             | Self::NotServing(_)
+            | Self::TimerRuns { .. }
             | Self::NoEarlier { .. }
             | Self::Leaving(_) => "conflict",
             Self::WhichApp(_) | Self::RelativePath(_) | Self::BadCount { .. } => "bad-request",
@@ -127,6 +135,8 @@ impl SupervisorError {
             }
             Self::Leaving(_) => "try again when its workers are gone".into(),
             Self::NotServing(_) => "`rip-serverctl status` tells why".into(),
+            Self::NoTimer { .. } => "timers are tables [timer.NAME] of the app's settings".into(),
+            Self::TimerRuns { .. } => "a timer's command never runs twice at a time: try again when it is over".into(),
             Self::NoEarlier { .. } => {
                 "only those that have served since the server's start are known: bring the files back, or lead the app's \
                  path to those of before, and deploy"
@@ -139,6 +149,11 @@ impl SupervisorError {
         };
         Some(hint)
     }
+}
+
+/// The end of a sentence about a timer that is not there.
+fn others(known: &[String]) -> String {
+    if known.is_empty() { ", and no other".into() } else { format!("; there is {}", known.join(", ")) }
 }
 
 fn names(apps: &[AppName]) -> String {

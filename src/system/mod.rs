@@ -2,6 +2,7 @@
 //!
 //! Never here: units and the bus of systemd (`backend`), or what a signal leads to (`boot`).
 
+pub(crate) mod calendar;
 pub(crate) mod durable;
 pub(crate) mod heap_trim;
 pub(crate) mod notify;

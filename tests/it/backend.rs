@@ -104,6 +104,7 @@ fn order(directory: &Path, listen: Listen, command: &[&str]) -> Order {
         listen,
         memory: Memory::default(),
         kill_after: Duration::from_secs(5),
+        job: None,
     };
     Order { worker: WORKER, generation: GenerationId(4), launch: Arc::new(launch) }
 }
@@ -120,8 +121,8 @@ async fn within<T>(future: impl Future<Output = T>) -> T {
 
 fn socket(started: &Started) -> PathBuf {
     match &started.address {
-        Address::Unix(path) | Address::Bound(path) => path.clone(),
-        Address::Tcp(address) => panic!("{address} is no Unix socket"),
+        Some(Address::Unix(path) | Address::Bound(path)) => path.clone(),
+        other => panic!("{other:?} is no Unix socket"),
     }
 }
 
@@ -208,7 +209,7 @@ async fn a_worker_that_binds_itself_is_told_where_and_gets_no_descriptor() {
     assert_eq!(home.exit().await, WorkerExit::Status(0));
 
     let started = home.start(Listen::Port, &script).await.unwrap();
-    let Address::Tcp(address) = started.address else { panic!("{started:?}") };
+    let Some(Address::Tcp(address)) = started.address else { panic!("{started:?}") };
     let seen = [home.line().await, home.line().await, home.line().await];
     assert_eq!(seen, ["", &format!("127.0.0.1:{}", address.port()), "none"]);
 }

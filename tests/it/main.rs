@@ -45,6 +45,7 @@ mod h2c;
 mod half_close;
 mod headers;
 mod hosts;
+mod jobs;
 mod journal_rights;
 mod layers;
 mod layouts;

@@ -22,6 +22,7 @@ async fn every_word_and_flag_is_understood_alone() {
         ("--reload=none", "reload=none"),
         ("--reload=process", "reload=process"),
         ("--reload=module", "reload=module"),
+        ("--processes", "processes=true"),
         ("--max-queue=0", "max_queue=0"),
         ("--max-queue=77", "max_queue=77"),
         ("--queue-timeout-ms=1500", "timeouts.queue=1500ms"),

@@ -14,6 +14,7 @@ mod faults;
 mod fields;
 mod hierarchy;
 mod http;
+mod jobs;
 mod journal;
 mod launcher;
 #[path = "../it/support/load.rs"]

@@ -11,6 +11,7 @@ use super::shell;
 use crate::apps::app_folder::{AppFolder, listens_by};
 use crate::apps::detected_app::{DetectError, DetectedApp};
 use crate::apps::kind::{AppKind, CONCURRENT};
+use crate::apps::procfile;
 use crate::apps::recogniser::Recogniser;
 use crate::apps::source_files::{read, text_of};
 use crate::spec::Listen;
@@ -40,7 +41,7 @@ pub(super) static BY_PROCFILE: Recogniser = Recogniser {
         "that line, by `sh -c`",
         "`port`, or `fd` if its script shows that",
     ]],
-    ..Recogniser::new(procfile)
+    ..Recogniser::new(by_procfile)
 };
 
 pub(super) static BY_PACKAGE_JSON: Recogniser = Recogniser {
@@ -79,12 +80,12 @@ fn command(app: &AppFolder<'_>) -> Result<Option<DetectedApp>, DetectError> {
 }
 
 /// An app by the `web:` line of a `Procfile`.
-fn procfile(app: &AppFolder<'_>) -> Result<Option<DetectedApp>, DetectError> {
+fn by_procfile(app: &AppFolder<'_>) -> Result<Option<DetectedApp>, DetectError> {
     let Some(path) = app.file("Procfile") else { return Ok(None) };
     let text = read(&path)?;
-    let line = text.lines().find_map(|line| line.trim().strip_prefix("web:")).map(str::trim);
-    let line = line.filter(|line| !line.is_empty()).ok_or_else(|| DetectError::Procfile(path.clone()))?;
-    by_shell(app, &PROCFILE, line, &path).map(Some)
+    let web = procfile::lines(&text).into_iter().find(|(name, _)| name == "web");
+    let (_, line) = web.ok_or_else(|| DetectError::Procfile(path.clone()))?;
+    by_shell(app, &PROCFILE, &line, &path).map(Some)
 }
 
 /// An app by `scripts.start` of a `package.json`, which is run directly: below `npm start` no signal would reach it. A

@@ -31,7 +31,7 @@ use tokio::task::spawn_blocking;
 use self::child_workers::{ChildWorkers, Measured, Running};
 use self::reaper_client::ReaperClient;
 use self::spawn::SpawnedWorker;
-pub(crate) use self::spawn::environment_of_command;
+pub(crate) use self::spawn::{environment_of_command, environment_of_unit};
 use super::listeners::{self, Belongings};
 use super::sockets::Sockets;
 use super::{Backend, Listening, OpenError, Order, Signal, StartError, Started, WorkerEvent};

@@ -56,10 +56,11 @@ impl SpawnedWorker {
             let text = "the directory does not exist";
             return Err(refused(&order, io::Error::new(io::ErrorKind::NotFound, text)));
         }
-        let door = workers.sockets.door(order.worker, launch.listen)?;
+        let door = workers.sockets.door_of(&order)?;
         let (notify, notify_file) = workers.sockets.notify(order.worker)?;
         let mark = Mark::new();
-        let environment = environment(std::env::vars_os(), &order, &door.address, &notify_file, &mark);
+        let environment =
+            environment(std::env::vars_os(), &order, door.address.as_ref(), &notify_file, &mark);
         let ooms_before = oom_kills();
         match spawn_shim(workers, &order, environment) {
             Ok(Shim { process, watch, channel, output }) => Ok(Self {
@@ -169,7 +170,7 @@ fn spawn_shim(
 fn environment(
     inherited: impl Iterator<Item = (OsString, OsString)>,
     order: &Order,
-    address: &Address,
+    address: Option<&Address>,
     notify: &SocketFile,
     mark: &Mark,
 ) -> Vec<(OsString, OsString)> {
@@ -207,7 +208,18 @@ pub(crate) fn environment_of_command(
     let own = own.into_iter().filter(|(name, _)| *name != "RIP_WORKER");
     let all = environment_of_app(std::env::vars_os(), launch);
     let all = all.into_iter().chain(own.map(|(name, value)| (name.into(), value)));
-    all.filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect()
+    let mut all: BTreeMap<String, String> =
+        all.filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect();
+    let path = launch.path_of_commands(all.remove("PATH"));
+    all.insert("PATH".into(), path);
+    all
+}
+
+/// The same where it is to be a unit, which has nothing of the server's environment.
+pub(crate) fn environment_of_unit(launch: &LaunchSpec) -> BTreeMap<String, String> {
+    let mut env = launch.env.clone();
+    env.insert("PATH".into(), launch.path_of_commands(None));
+    env
 }
 
 fn refused(order: &Order, source: io::Error) -> StartError {
@@ -222,7 +234,6 @@ mod tests {
     use super::*;
     use crate::backend::sockets::Sockets;
     use crate::backend::tests::order;
-    use crate::spec::Listen;
 
     #[tokio::test]
     async fn the_environment_is_the_servers_less_what_is_private_plus_the_apps_plus_the_contract() {
@@ -235,12 +246,12 @@ mod tests {
         let inherited =
             ["PATH", "LANG", "NOTIFY_SOCKET", "LISTEN_PID", "WATCHDOG_USEC", "RIP_STATE_DIR", "RIPE"];
         let (door, (_notify, notify)) =
-            (sockets.door(order.worker, Listen::Fd).unwrap(), sockets.notify(order.worker).unwrap());
+            (sockets.door_of(&order).unwrap(), sockets.notify(order.worker).unwrap());
 
         let mark = Mark::new();
         let inherited = inherited.iter().map(|name| (name.into(), "inherited".into()));
         let environment: BTreeMap<_, _> =
-            environment(inherited, &order, &door.address, &notify, &mark).into_iter().collect();
+            environment(inherited, &order, door.address.as_ref(), &notify, &mark).into_iter().collect();
 
         let notify = notify.path().to_str().unwrap();
         let pid_file = format!("{notify}.pid");

@@ -25,22 +25,26 @@ pub(in crate::backend) fn identity(
     ]
 }
 
-/// The variables that say where a worker listens, says that it is ready, and writes its pid.
+/// The variables that say where a worker listens, says that it is ready, and writes its pid, and which job a process is
+/// that is no worker.
 pub(in crate::backend) fn places(
     launch: &LaunchSpec,
-    address: &Address,
+    address: Option<&Address>,
     notify_socket: &Path,
     pid_file: &Path,
 ) -> Vec<(&'static str, OsString)> {
     let mut places = Vec::new();
+    if let Some(job) = &launch.job {
+        places.push((JOB, job.to_string().into()));
+    }
     match address {
-        Address::Bound(path) => places.push(("RIP_SOCKET", path.into())),
-        Address::Tcp(address) => {
+        Some(Address::Bound(path)) => places.push(("RIP_SOCKET", path.into())),
+        Some(Address::Tcp(address)) => {
             places.push(("HOST", address.ip().to_string().into()));
             places.push(("PORT", address.port().to_string().into()));
         }
-        // The worker inherits its listener.
-        Address::Unix(_) => {}
+        // The worker inherits its listener; a job has none.
+        Some(Address::Unix(_)) | None => {}
     }
     if launch.notify {
         places.push(("NOTIFY_SOCKET", notify_socket.into()));
@@ -54,3 +58,6 @@ pub(in crate::backend) fn places(
 
 /// The variable that names the file in which a program writes its pid.
 pub(in crate::backend) const PID_FILE: &str = "PIDFILE";
+
+/// The variable that names the job of a process that is no worker.
+pub(in crate::backend) const JOB: &str = "RIP_JOB";

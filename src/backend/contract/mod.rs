@@ -22,7 +22,7 @@ use self::signal::Signal;
 use crate::digest;
 use crate::name::{AppName, GenerationId, WorkerId};
 use crate::pool::Address;
-use crate::spec::LaunchSpec;
+use crate::spec::{JobName, LaunchSpec};
 
 /// Starts, watches and ends the workers of one instance. The backend's [`WorkerEvent`]s go into the channel that the
 /// backend was made with.
@@ -101,6 +101,8 @@ pub struct SurvivingWorker {
     pub fingerprint: String,
     /// When the worker was started.
     pub since: SystemTime,
+    /// The job, of what is no worker.
+    pub job: Option<JobName>,
 }
 
 /// An order to start one worker.
@@ -119,8 +121,8 @@ pub struct Order {
 pub struct Started {
     /// The worker's process.
     pub pid: u32,
-    /// The address at which the worker listens, or will listen.
-    pub address: Address,
+    /// The address at which the worker listens, or will listen; a job has none.
+    pub address: Option<Address>,
 }
 
 /// An event of a worker, as the backend reports it.

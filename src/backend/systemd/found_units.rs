@@ -12,9 +12,11 @@ use super::dbus::ManagerProxy;
 use super::starter::Target;
 use super::watch::unit_signals;
 use super::{SystemdInner, start_request, unit};
+use crate::backend::contract::environment::JOB;
 use crate::backend::{Signal, Started, SurvivingWorker};
 use crate::name::{AppName, GenerationId, WorkerId};
 use crate::pool::Address;
+use crate::spec::JobName;
 
 /// Finds the workers whose program runs. Units that cannot be understood, or are half-way, are stopped.
 pub(super) async fn find(shared: &SystemdInner) -> Vec<SurvivingWorker> {
@@ -30,13 +32,15 @@ pub(super) async fn find(shared: &SystemdInner) -> Vec<SurvivingWorker> {
             return Vec::new();
         }
     };
-    let keep: HashSet<Address> = found.iter().map(|survivor| survivor.started.address.clone()).collect();
+    let keep: HashSet<Address> =
+        found.iter().filter_map(|survivor| survivor.started.address.clone()).collect();
     if let Err(error) = shared.sockets.sweep(&keep) {
         tracing::warn!(%error, "cannot remove the sockets of workers that are gone");
     }
     for survivor in &found {
         let target = target(shared, &survivor.app, survivor.worker);
-        shared.units.adopt(target, shared.sockets.adopt(&survivor.started.address).into_iter().collect());
+        let file = survivor.started.address.as_ref().and_then(|address| shared.sockets.adopt(address));
+        shared.units.adopt(target, file.into_iter().collect());
     }
     found
 }
@@ -83,8 +87,14 @@ fn read(
     let said = |name: &str| {
         environment.iter().find_map(|pair| pair.strip_prefix(name)?.strip_prefix('=')).map(str::to_owned)
     };
-    let address =
-        start_request::address(&said(start_request::ADDRESS)?, &shared.sockets.listener_of(worker))?;
+    let job = said(JOB).and_then(|job| JobName::parse(&job));
+    let address = match &job {
+        None => {
+            let listener = shared.sockets.listener_of(worker);
+            Some(start_request::address(&said(start_request::ADDRESS)?, &listener)?)
+        }
+        Some(_) => None,
+    };
     Some(SurvivingWorker {
         worker,
         app: app.clone(),
@@ -92,6 +102,7 @@ fn read(
         started: Started { pid: u32::try_from(number("MainPID")?).ok().filter(|pid| *pid != 0)?, address },
         fingerprint: said("RIP_LAUNCH")?,
         since: UNIX_EPOCH + Duration::from_micros(number("ExecMainStartTimestamp")?),
+        job,
     })
 }
 

@@ -231,10 +231,10 @@ impl SystemdInner {
             unit: unit::name(&self.instance, &launch.app, order.worker),
         };
         let failed = |reason: String| StartError::Unit { unit: target.unit.clone(), reason };
-        let Door { address, listener, file } = self.sockets.door(order.worker, launch.listen)?;
+        let Door { address, listener, file } = self.sockets.door_of(&order)?;
         let (notify, notify_file) = self.sockets.notify(order.worker)?;
-        let request =
-            start_request(&order, &address, notify_file.path(), self.fingerprint(launch)).map_err(&failed)?;
+        let request = start_request(&order, address.as_ref(), notify_file.path(), self.fingerprint(launch))
+            .map_err(&failed)?;
         let listening = launch.notify.then(|| self.listen(notify, &target));
         let files = file.into_iter().chain([notify_file]).collect();
         let started = self.units.expect(target.clone(), files, listening);
@@ -252,6 +252,12 @@ impl SystemdInner {
         })?;
         match timeout(RUN_LIMIT, started).await {
             Ok(Ok(Ok(pid))) => Ok(Started { pid, address }),
+            Ok(Ok(Err(exit))) if launch.job.is_some() && exit != WorkerExit::Unseen => {
+                // A short command is over before systemd tells that it runs.
+                let left = Remainder::Nothing;
+                self.tell_end(&bus, UnitEnd { target: target.clone(), exit, left, unasked: true }).await;
+                Ok(Started { pid: 0, address })
+            }
             Ok(Ok(Err(exit))) => {
                 let said = self.starter.output(&bus, &target, 5).await.join("; ");
                 let said = if said.is_empty() { String::new() } else { format!(": {said}") };

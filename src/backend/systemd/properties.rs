@@ -14,6 +14,7 @@ use zbus::{Fd, Variant};
 use super::dbus::{Property, StartRequest};
 use super::{paths, unit};
 use crate::backend::contract::environment;
+use crate::backend::shim::KEEP_INPUT;
 use crate::name::{AppName, InstanceName, WorkerId};
 use crate::spec::Sandbox;
 
@@ -37,6 +38,34 @@ pub(crate) struct WorkerUnit<'a> {
     pub(crate) visible: &'a Path,
     /// The program that has `worker-exec`.
     pub(crate) program: &'a Path,
+    /// What the unit reads and writes.
+    pub(crate) streams: UnitStreams<'a>,
+}
+
+/// What a unit reads from and writes to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum UnitStreams<'a> {
+    /// A worker's listener, if it has one, and the journal.
+    Journal(Option<BorrowedFd<'a>>),
+    /// A terminal, by its path, which becomes the unit's own.
+    Terminal(&'a str),
+    /// Standard input, output and error of another process.
+    Inherited([BorrowedFd<'a>; 3]),
+}
+
+impl WorkerUnit<'_> {
+    /// Whether the server has the unit started, and not an admin.
+    fn is_worker(&self) -> bool {
+        matches!(self.streams, UnitStreams::Journal(_))
+    }
+
+    /// The unit's name.
+    pub(super) fn name(&self) -> String {
+        match self.is_worker() {
+            true => unit::name(self.instance, self.app, WorkerId(self.request.worker)),
+            false => unit::name_of_command(self.instance, self.app, self.request.worker),
+        }
+    }
 }
 
 /// The systemd that a unit belongs to.
@@ -49,9 +78,10 @@ pub(crate) enum Scope {
 }
 
 /// The properties of the unit, in the order in which systemd needs them.
-pub(crate) fn properties<'a>(worker: &WorkerUnit<'a>, listener: Option<BorrowedFd<'a>>) -> Vec<Property<'a>> {
+pub(crate) fn properties<'a>(worker: &WorkerUnit<'a>) -> Vec<Property<'a>> {
     let mut list = List::default();
-    what_runs(worker, listener, &mut list);
+    what_runs(worker, &mut list);
+    streams(worker, &mut list);
     variables(worker, &mut list);
     logs(worker, &mut list);
     limits(worker, &mut list);
@@ -89,12 +119,13 @@ impl<'a> List<'a> {
     }
 }
 
-fn what_runs<'a>(worker: &WorkerUnit<'a>, listener: Option<BorrowedFd<'a>>, list: &mut List<'a>) {
+fn what_runs<'a>(worker: &WorkerUnit<'a>, list: &mut List<'a>) {
     let request = worker.request;
+    let what = request.environment.get(environment::JOB).map_or("worker", String::as_str);
     list.put(
         "Description",
         format!(
-            "{} worker {} of {}, generation {}",
+            "{} {what} {} of {}, generation {}",
             worker.app, request.worker, worker.instance, request.generation
         ),
     );
@@ -108,15 +139,45 @@ fn what_runs<'a>(worker: &WorkerUnit<'a>, listener: Option<BorrowedFd<'a>>, list
     list.put("Restart", "no");
     list.put("WorkingDirectory", request.directory.as_str());
     let program = worker.program.display().to_string();
-    let mut words = vec!["rip-server".to_owned(), "worker-exec".into(), "--".into()];
+    let mut words = vec!["rip-server".to_owned(), "worker-exec".into()];
+    words.extend((!worker.is_worker()).then(|| KEEP_INPUT.into()));
+    words.push("--".into());
     // systemd would replace what looks like a variable (systemd.service(5)). ExecStartEx can do without that, but
     // systemd 252 writes it down in a way that it cannot read itself after a reload.
     words.extend(request.command.iter().map(|word| word.replace('$', "$$")));
     list.put("ExecStart", vec![(program, words, false)]);
-    match listener {
-        Some(listener) => list.put("StandardInputFileDescriptor", Variant::Fd(Fd::from(listener))),
-        None => list.put("StandardInput", "null"),
+}
+
+fn streams<'a>(worker: &WorkerUnit<'a>, list: &mut List<'a>) {
+    match worker.streams {
+        UnitStreams::Journal(listener) => {
+            match listener {
+                Some(listener) => list.put("StandardInputFileDescriptor", Variant::Fd(Fd::from(listener))),
+                None => list.put("StandardInput", "null"),
+            }
+            list.put("StandardOutput", "journal");
+            list.put("StandardError", "journal");
+            return;
+        }
+        UnitStreams::Terminal(path) => {
+            for name in ["StandardInput", "StandardOutput", "StandardError"] {
+                list.put(name, "tty");
+            }
+            list.put("TTYPath", path);
+        }
+        UnitStreams::Inherited(streams) => {
+            let names = [
+                "StandardInputFileDescriptor",
+                "StandardOutputFileDescriptor",
+                "StandardErrorFileDescriptor",
+            ];
+            for (name, stream) in names.into_iter().zip(streams) {
+                list.put(name, Variant::Fd(Fd::from(stream)));
+            }
+        }
     }
+    // Whoever started it learns how it ended, although nothing of it is left.
+    list.put("AddRef", true);
 }
 
 /// Adds the environment. Secrets come by files, because everybody can read `Environment`.
@@ -126,8 +187,9 @@ fn variables<'a>(worker: &WorkerUnit<'a>, list: &mut List<'a>) {
     let own = environment::identity(worker.app, worker.instance, numbers, Path::new(&request.directory));
     let mut all: Vec<String> =
         request.environment.iter().map(|(name, value)| format!("{name}={value}")).collect();
-    all.extend(own.iter().map(|(name, value)| format!("{name}={}", value.display())));
-    all.push(format!("RIP_LAUNCH={}", request.fingerprint));
+    let own = own.iter().filter(|(name, _)| worker.is_worker() || *name != "RIP_WORKER");
+    all.extend(own.map(|(name, value)| format!("{name}={}", value.display())));
+    all.extend(worker.is_worker().then(|| format!("RIP_LAUNCH={}", request.fingerprint)));
     // A hash map has no order, and two units of one spec should be the same.
     all.sort();
     list.put("Environment", all);
@@ -164,8 +226,6 @@ fn literally(path: &Path) -> String {
 }
 
 fn logs<'a>(worker: &WorkerUnit<'a>, list: &mut List<'a>) {
-    list.put("StandardOutput", "journal");
-    list.put("StandardError", "journal");
     list.put("SyslogIdentifier", worker.app.to_string());
     let fields = [
         format!("RIP_INSTANCE={}", worker.instance),
@@ -353,8 +413,9 @@ mod tests {
             scripts: None,
             visible: Path::new("/srv/rip/labs/api"),
             program: Path::new("/usr/bin/rip-server"),
+            streams: UnitStreams::Journal(None),
         };
-        let properties = properties(&worker, None);
+        let properties = properties(&worker);
         properties.iter().map(|(name, value)| ((*name).to_owned(), value.to_string())).collect()
     }
 

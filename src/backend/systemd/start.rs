@@ -3,14 +3,12 @@
 //!
 //! Never here: whether the request may be granted (`launcher`), or what comes of the unit (`watch`).
 
-use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 
 use super::properties::{WorkerUnit, properties};
 use super::required_files::MissingFileError;
 use super::systemd_calls::SystemdCalls;
-use super::{hidden_paths, required_files, unit};
-use crate::name::WorkerId;
+use super::{hidden_paths, required_files};
 
 /// Why a worker's unit was not started.
 #[derive(Debug, thiserror::Error)]
@@ -32,12 +30,11 @@ pub(crate) async fn start(
     systemd: &SystemdCalls,
     worker: WorkerUnit<'_>,
     apps: &[PathBuf],
-    listener: Option<BorrowedFd<'_>>,
 ) -> Result<String, UnitStartError> {
     required_files::look(worker.sandbox, worker.instance, worker.scope)?;
     let hidden = hidden_paths::hidden(&worker.sandbox.roots, apps, worker.visible);
     let worker = WorkerUnit { hidden: &hidden, ..worker };
-    let unit = unit::name(worker.instance, worker.app, WorkerId(worker.request.worker));
-    systemd.start(&unit, &properties(&worker, listener)).await?;
+    let unit = worker.name();
+    systemd.start(&unit, &properties(&worker)).await?;
     Ok(unit)
 }

@@ -13,7 +13,7 @@ use crate::spec::Listen;
 /// The order as the launcher takes it. The bus takes no path or argument that is not UTF-8.
 pub(super) fn start_request(
     order: &Order,
-    address: &Address,
+    address: Option<&Address>,
     notify_socket: &Path,
     fingerprint: String,
 ) -> Result<StartRequest, String> {
@@ -31,7 +31,9 @@ pub(super) fn start_request(
     for (name, value) in places(launch, address, notify_socket, &pid_file) {
         environment.insert(name.into(), value.into_string().map_err(|_| "a socket's path is not UTF-8")?);
     }
-    environment.insert(ADDRESS.into(), word(address)?);
+    if let Some(address) = address {
+        environment.insert(ADDRESS.into(), word(address)?);
+    }
     Ok(StartRequest {
         app: launch.app.to_string(),
         worker: order.worker.0,
@@ -40,7 +42,7 @@ pub(super) fn start_request(
         command: launch.command.clone(),
         environment,
         notifies: launch.notify,
-        binds: launch.listen == Listen::Path,
+        binds: launch.listen == Listen::Path && launch.job.is_none(),
         fingerprint,
         memory_max: launch.memory.hard.unwrap_or(0),
         kill_after: u64::try_from(launch.kill_after.as_micros()).unwrap_or(u64::MAX),
@@ -99,7 +101,7 @@ mod tests {
         let mut order = order(7, &["app"]);
         Arc::make_mut(&mut order.launch).directory = "/srv/rip/back\\".into();
         let address = Address::Unix("/run/w/7.sock".into());
-        let error = start_request(&order, &address, Path::new("/run/n/7"), String::new()).unwrap_err();
+        let error = start_request(&order, Some(&address), Path::new("/run/n/7"), String::new()).unwrap_err();
         assert!(error.starts_with("the path /srv/rip/back\\ has a backslash"), "{error}");
     }
 
@@ -110,7 +112,7 @@ mod tests {
         launch.env = [("HOST", "10.0.0.1"), ("PORT", "3000")].map(|(n, v)| (n.into(), v.into())).into();
 
         let address = Address::Unix("/run/w/7.sock".into());
-        let request = start_request(&order, &address, Path::new("/run/n/7"), String::new()).unwrap();
+        let request = start_request(&order, Some(&address), Path::new("/run/n/7"), String::new()).unwrap();
 
         assert_eq!(request.environment["PORT"], "3000");
         assert_eq!(request.environment[ADDRESS], "fd");
@@ -123,7 +125,7 @@ mod tests {
         let mut order = order(7, &["app"]);
         let place = |order: &Order| {
             let address = Address::Unix("/run/w/7.sock".into());
-            start_request(order, &address, Path::new("/run/n/7"), String::new()).unwrap().environment
+            start_request(order, Some(&address), Path::new("/run/n/7"), String::new()).unwrap().environment
                 [PID_FILE]
                 .clone()
         };

@@ -10,7 +10,7 @@ use zbus::{Connection, Fd};
 
 use super::dbus::{LauncherProxy, StartRequest};
 use super::journal::last_lines;
-use super::properties::{Scope, WorkerUnit};
+use super::properties::{Scope, UnitStreams, WorkerUnit};
 use super::sandbox_in_force::SandboxInForce;
 use super::start::{UnitStartError, start};
 use super::systemd_calls::SystemdCalls;
@@ -118,8 +118,9 @@ impl DirectStarter {
             scripts: Some(&self.scripts),
             visible: Path::new(&request.directory),
             program: &self.program,
+            streams: UnitStreams::Journal(listener),
         };
-        match start(&SystemdCalls::new(bus).await?, worker, &self.apps, listener).await {
+        match start(&SystemdCalls::new(bus).await?, worker, &self.apps).await {
             Ok(_) => Ok(()),
             Err(UnitStartError::Systemd(error)) => Err(error),
             Err(UnitStartError::Missing(error)) => Err(zbus::Error::Failure(error.to_string())),

@@ -10,6 +10,12 @@ pub(crate) fn name(instance: &InstanceName, app: &AppName, worker: WorkerId) -> 
     format!("rip-worker-{}-{}-{worker}.service", escape(instance.as_str()), escape(app.as_str()))
 }
 
+/// The unit of a command that an admin runs as workers run: by the number of the admin's process. Drop-ins for all workers
+/// hold for it, and it is no worker of any instance, because no instance has an empty name.
+pub(super) fn name_of_command(instance: &InstanceName, app: &AppName, number: u64) -> String {
+    format!("rip-worker--{}-{}-{number}.service", escape(instance.as_str()), escape(app.as_str()))
+}
+
 /// The pattern that matches all workers' units of an instance and no others. A backslash is an ordinary character to
 /// systemd, systemctl and journalctl, which all match by `FNM_NOESCAPE` of fnmatch(3).
 pub(crate) fn pattern(instance: &InstanceName) -> String {

@@ -117,6 +117,7 @@ impl Running {
             resolve: Arc::new(AnyPath),
             metrics: Metrics::new(),
             serving_generations: None,
+            released_content: dir.path().join("releases.json"),
             cores: 2,
             stop: TaskGroup::new(),
         };
@@ -199,6 +200,7 @@ impl Resolve for AnyPath {
             pid_file: false,
             memory: Memory::default(),
             kill_after: Duration::from_secs(1),
+            job: None,
         };
         Ok(AppSpec {
             hosts: vec![format!("{name}.example").parse().unwrap()],
@@ -212,6 +214,7 @@ impl Resolve for AnyPath {
             ready_by: ReadyBy::Either,
             sources: Arc::default(),
             rules: Arc::new(rules),
+            jobs: Arc::default(),
             warnings: Vec::new(),
         })
     }

@@ -2,7 +2,9 @@
 //!
 //! Never here: the other tables.
 
-use crate::api::{AcmeStatus, AppStatus, CertificateStatus, Health, Rejection, Status, WorkerTally};
+use crate::api::{
+    AcmeStatus, AppStatus, CertificateStatus, Health, JobStatus, Rejection, Status, WorkerTally,
+};
 
 use crate::logging::{Colours, safe};
 
@@ -91,11 +93,23 @@ fn apps(apps: &[AppStatus]) -> String {
         if let Some(scaling) = &app.scaling {
             text += &format!("    {}\n", plain(scaling));
         }
+        for job in &app.jobs {
+            text += &format!("    {}\n", plain(&self::job(job)));
+        }
         for line in refused(app).into_iter().chain(app.warnings.iter().map(|warning| plain(warning))) {
             text += &format!("    {}\n", painted(Tone::Warning, &line));
         }
     }
     text
+}
+
+/// A job and what it does: `process.mailer: 1 of 2 running: …`.
+fn job(job: &JobStatus) -> String {
+    let running =
+        if job.wanted > 0 { format!("{} of {} running", job.running, job.wanted) } else { String::new() };
+    let parts = [job.command.clone(), running, job.doing.clone()];
+    let parts: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    format!("{}: {}", job.job, parts.join("; "))
 }
 
 /// The counts of answers that the server gave in the app's place, the most frequent reason first.
@@ -208,6 +222,7 @@ mod tests {
             refused: BTreeMap::new(),
             doing: doing.into(),
             warnings: Vec::new(),
+            jobs: Vec::new(),
             rejected: None,
         }
     }

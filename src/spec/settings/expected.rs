@@ -2,6 +2,7 @@
 //! (`setting_kind`).
 
 use super::compound;
+use super::job_values;
 use super::mount_value;
 use super::setting_kind::SettingKind;
 use crate::spec::auth;
@@ -62,6 +63,9 @@ impl SettingKind {
             }
             Self::Mounts(keys) => mount_value::expected(keys),
             Self::Auth => auth::EXPECTED.into(),
+            Self::JobCommand => job_values::COMMAND.into(),
+            Self::Processes => job_values::PROCESSES.into(),
+            Self::Timers => job_values::TIMERS.into(),
             Self::Ini => "a table of values, such as { upload_max_filesize = \"64M\" }".into(),
             Self::Tables => "tables such as [route.\"/admin\"], each with settings for these paths".into(),
         }

@@ -5,6 +5,7 @@
 pub(crate) mod compound;
 mod expected;
 pub(crate) mod form;
+pub(crate) mod job_values;
 pub(crate) mod mount_value;
 mod rows_of_apps;
 mod rows_of_server;

@@ -96,6 +96,29 @@ macro_rules! rows_of_apps {
                 "see [6.2](#62-ready)";
         }
 
+        /// What an app runs beside its web workers.
+        JobSettings {
+            Release(release: Vec<String>): App, JobCommand, Unset("none", "rake db:migrate"), "COMMAND",
+                [App("release")],
+                "command that runs once for each deploy before any worker of the new version starts; when it fails, the version before goes on",
+                "a line for `sh`, or a list of program and arguments; see [6.7](#67-jobs)";
+            ReleaseTimeout(release_timeout: Duration): Times, Time, Is("10min"), "TIME",
+                [Env("RIP_RELEASE_TIMEOUT"), App("release_timeout")],
+                "how long the command of release may take; then it is ended, and the deploy is rejected";
+            SideProcesses(side_processes: SideProcesses): App, Processes, Unset("none", "{ mailer = { command = \"rake jobs:work\", count = 2 } }"), "TABLES",
+                [App("process")],
+                "[process.NAME] with command, and count for more than one: processes that run beside the web workers, and are started again when they end",
+                "see [6.7](#67-jobs)";
+            Processes(processes: bool): App, Switch, Is("false"), "BOOL",
+                [Word("--processes", "true"), Env("RIP_PROCESSES"), App("processes")],
+                "whether the lines of a Procfile beside `web:` run, too: `release:` as release, each other as a process",
+                "see [6.7](#67-jobs)";
+            Timers(timers: TimedCommands): App, Timers, Unset("none", "{ clean = { command = \"rake tmp:clear\", every = \"6h\" } }"), "TABLES",
+                [App("timer")],
+                "[timer.NAME] with command, and every or at: commands that run at times",
+                "`every` is a time, `at` is as systemd.time(7) has it; see [6.7](#67-jobs)";
+        }
+
         /// When a worker has served long enough and is replaced; each limit gets ±10 % jitter per worker. `None`:
         /// never.
         #[derive(Copy)]

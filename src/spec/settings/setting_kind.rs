@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use toml::de::DeValue;
 
 use super::compound;
+use super::job_values;
 use super::mount_value;
 use super::setting_value::{SettingValue, Wrong};
 use super::units::{self, number};
@@ -17,6 +18,7 @@ use crate::pattern::{self, Pattern};
 use crate::spec::acme;
 use crate::spec::auth::Auth;
 use crate::spec::field_names::{self, Head};
+use crate::spec::jobs::by_shell;
 use crate::spec::redirects::Redirects;
 use crate::spec::setting_types::PortChoice;
 
@@ -52,6 +54,12 @@ pub(crate) enum SettingKind {
     UrlPath,
     UrlPaths,
     Command,
+    /// A line for a shell, or program and arguments.
+    JobCommand,
+    /// A table for each side process.
+    Processes,
+    /// A table for each command that runs at times.
+    Timers,
     Hosts,
     Addresses,
     Networks,
@@ -152,6 +160,7 @@ impl SettingKind {
             Self::Choice(words) => {
                 words.iter().find(|word| **word == text).map(|word| SettingValue::Word(word))
             }
+            Self::JobCommand => (!text.trim().is_empty()).then(|| SettingValue::Texts(by_shell(text))),
             Self::User => is_user(text).then(|| SettingValue::Text(text.into())),
             Self::Variables
             | Self::Ini
@@ -159,6 +168,8 @@ impl SettingKind {
             | Self::Fields(_)
             | Self::Redirects
             | Self::Auth
+            | Self::Processes
+            | Self::Timers
             | Self::Mounts(_) => None,
         };
         found.ok_or_else(|| self.wrong())
@@ -200,6 +211,9 @@ impl SettingKind {
             (Self::Mounts(keys), DeValue::Array(items)) => {
                 mount_value::read(keys, items.iter().map(toml::Spanned::get_ref))
             }
+            (Self::JobCommand, value) => job_values::command(value).map(SettingValue::Texts),
+            (Self::Processes, value) => job_values::processes(value).map(SettingValue::Processes),
+            (Self::Timers, value) => job_values::timers(value).map(SettingValue::Timers),
             (Self::Auth, value) => Auth::read(value).map(SettingValue::Auth).map_err(Wrong),
             (kind, DeValue::Array(items)) if kind.is_list() => {
                 let texts = items.iter().map(|item| item.get_ref().as_str().map(String::from));
@@ -231,6 +245,7 @@ impl SettingKind {
     pub(crate) fn is_table(self) -> bool {
         matches!(self, Self::Variables | Self::Ini | Self::Tables)
             || matches!(self, Self::Fields(_) | Self::Redirects | Self::Mounts(_) | Self::Auth)
+            || matches!(self, Self::Processes | Self::Timers)
     }
 
     /// The words to choose from, where there are only some.

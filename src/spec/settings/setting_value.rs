@@ -17,6 +17,7 @@ use crate::name::RouteName;
 use crate::pattern::Pattern;
 use crate::spec::auth::Auth;
 use crate::spec::by_path::ByPath;
+use crate::spec::jobs::{SideProcesses, TimedCommands};
 use crate::spec::mounts::Mounts;
 use crate::spec::redirects::Redirects;
 use crate::spec::setting_types::{Choice, PortChoice, Rate, WorkerRange};
@@ -53,6 +54,8 @@ pub(crate) enum SettingValue {
     Redirects(Redirects),
     Mounts(Mounts),
     Auth(Auth),
+    Processes(SideProcesses),
+    Timers(TimedCommands),
 }
 
 /// The value that would have been right, for an error about the one that was read.
@@ -124,6 +127,8 @@ impl fmt::Display for SettingValue {
             Self::Redirects(redirects) => redirects.fmt(f),
             Self::Mounts(mounts) => mounts.fmt(f),
             Self::Auth(auth) => auth.fmt(f),
+            Self::Processes(processes) => processes.fmt(f),
+            Self::Timers(timers) => timers.fmt(f),
         }
     }
 }
@@ -243,4 +248,6 @@ from_value! {
     Redirects: Redirects, or Redirects::default();
     Mounts: Mounts, or Mounts::default();
     Auth: Auth, or Auth::Off;
+    SideProcesses: Processes, or SideProcesses::default();
+    TimedCommands: Timers, or TimedCommands::default();
 }

@@ -29,6 +29,7 @@ use super::setting_value::SettingValue;
 use crate::spec::auth::Auth;
 use crate::spec::by_path::ByPath;
 use crate::spec::field_names::Head;
+use crate::spec::jobs::{SideProcesses, TimedCommands};
 use crate::spec::mounts::Mounts;
 use crate::spec::redirects::Redirects;
 use crate::spec::setting_types::{

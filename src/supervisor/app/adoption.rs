@@ -16,8 +16,6 @@ use crate::name::GenerationId;
 use crate::spec::AppSpec;
 use crate::supervisor::app_context::AppContext;
 
-use super::generations::deploys::Starts;
-
 /// The workers of an app that an earlier server has left.
 pub(super) struct Adoption {
     /// The latest generation of any of these workers.
@@ -56,4 +54,12 @@ fn fits(spec: &AppSpec, worker: &SurvivingWorker, ctx: &AppContext) -> bool {
 fn is_newer(entry: &Path, than: SystemTime) -> bool {
     let changed = std::fs::metadata(entry).and_then(|entry| entry.modified());
     changed.is_ok_and(|changed| changed > than)
+}
+
+/// Whether further workers of an adopted generation can be started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::supervisor::app) enum Starts {
+    /// Further workers are started as those that were found.
+    Alike,
+    Never,
 }

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
 use crate::api::Scaled;
@@ -15,16 +15,18 @@ use crate::name::{GenerationId, WorkerId};
 use crate::pool::{Mode, PoolWriter};
 use crate::spec::{AppSpec, WorkerRange};
 
-use super::adoption::Adoption;
+use super::adoption::{Adoption, Starts};
 use super::deploy_observer::DeployObserver;
-use super::facts::{AppFacts, FactsWriter};
-use super::file_changes::{AppActivity, FileAction, FileChanges};
-use super::generations::deploys::{Deploys, Starts};
+use super::facts::{AppFacts, EndNotice, FactsWriter};
+use super::file_changes::{FileAction, FileChanges};
+use super::generations::deploys::Deploys;
+use super::job_runner::JobRunner;
 use super::messages::{AppCommand, TaskReport};
 use super::phase_change::{PhaseInput, WorkerNews};
 use super::plan::{Step, plan};
 use super::status::StatusView;
-use super::worker_state::{PhaseEvent, WorkerPhase};
+use super::worker_starter::WorkerStarter;
+use super::worker_state::WorkerPhase;
 use super::workers::AppWorkers;
 use crate::supervisor::app_context::AppContext;
 use crate::supervisor::files::file_watch::FileChange;
@@ -35,20 +37,12 @@ struct AppTask {
     pool: PoolWriter,
     workers: AppWorkers,
     deploys: Deploys,
+    jobs: JobRunner,
     files: FileChanges,
     stopping: bool,
     /// The notice is the last field, so that the facts, a part of `deploys`, are dropped before it: their end is the
     /// news.
     _end_notice: EndNotice,
-}
-
-/// Tells, when dropped, that the task has ended, also by a panic.
-struct EndNotice(Arc<Notify>);
-
-impl Drop for EndNotice {
-    fn drop(&mut self) {
-        self.0.notify_one();
-    }
 }
 
 /// The channels that the task listens to.
@@ -90,15 +84,20 @@ pub(in crate::supervisor) fn start(
         changes: change_receiver,
     };
     let (stop, spec) = (ctx.stop.clone(), Arc::new(spec));
+    let (left, surviving): (Vec<_>, _) = surviving.into_iter().partition(|found| found.job.is_some());
     let adoption = Adoption::of(&spec, surviving, &ctx);
+    let latest = left.iter().map(|job| job.generation).max().max(Some(adoption.latest)).unwrap_or_default();
     let part = || (Arc::clone(&app), ctx.clone(), pool.clone());
     let (its_app, its_ctx, its_pool) = part();
-    let workers = AppWorkers::new(its_app, its_ctx, its_pool, events, reports.clone(), output);
+    let starter = WorkerStarter { ctx: ctx.clone(), events, reports: reports.clone() };
+    let jobs = JobRunner::new(app.name.clone(), starter.clone());
+    let workers = AppWorkers::new(its_app, its_ctx, its_pool, starter, reports.clone(), output);
     let (its_app, its_ctx, its_pool) = part();
-    let deploys = Deploys::new(its_app, its_ctx, its_pool, facts, spec, adoption.latest, reports);
+    let deploys = Deploys::new(its_app, its_ctx, its_pool, facts, spec, latest, reports);
     let mut task = AppTask {
         workers,
         deploys,
+        jobs,
         files: FileChanges::new(changes, stop.clone()),
         stopping: false,
         _end_notice: EndNotice(Arc::clone(&ctx.news)),
@@ -107,6 +106,8 @@ pub(in crate::supervisor) fn start(
         pool,
     };
     task.begin(adoption, observer);
+    let happened = task.jobs.adopt(left, task.deploys.set().spec());
+    happened.into_iter().for_each(|event| task.worker_event(event));
     stop.spawn("app", task.run(mailboxes));
     AppHandle { commands, facts: facts_receiver }
 }
@@ -139,13 +140,14 @@ impl AppTask {
         let mut quiet_until = Instant::now();
         loop {
             self.settle();
-            if self.stopping && self.workers.is_empty() {
+            if self.stopping && self.workers.is_empty() && self.jobs.jobs().is_empty() {
                 break;
             }
             let now = Instant::now();
             // An app that ends starts nothing more, so nothing about its generations is due.
             let due = (!self.stopping).then(|| self.deploys.set().wake_at(now)).flatten();
-            let wake = [self.workers.wake_at(), due].into_iter().flatten().min();
+            let jobs = self.jobs.jobs().wake_at(self.deploys.set().releasing(), now);
+            let wake = [self.workers.wake_at(), due, jobs].into_iter().flatten().min();
             // Each branch only receives, so that one that is dropped half-way has taken nothing.
             tokio::select! {
                 biased;
@@ -183,6 +185,10 @@ impl AppTask {
                 let serving = self.deploys.set().current();
                 drop(reply.send(serving.map(|serving| (serving.id, Arc::clone(&serving.spec.launch)))));
             }
+            AppCommand::RunTimer(name, reply) => {
+                let serving = self.deploys.set().serving().filter(|_| !self.stopping);
+                drop(reply.send(self.jobs.run_timer(&name, serving)));
+            }
             AppCommand::Scale(count, reply) => drop(reply.send(self.scale(count))),
             AppCommand::Status(reply) => drop(reply.send(self.view().status())),
             AppCommand::Workers(reply) => drop(reply.send(self.view().workers())),
@@ -197,6 +203,7 @@ impl AppTask {
             pool: &self.pool,
             workers: &self.workers,
             generations: self.deploys.set(),
+            jobs: self.jobs.jobs(),
             stopping: self.stopping,
         }
     }
@@ -214,6 +221,7 @@ impl AppTask {
             tracing::info!(app = %self.app.name, "app is being stopped");
         }
         self.close(WHY);
+        self.jobs.stop(drain);
         self.advance(self.workers.retire_all(drain, WHY));
     }
 
@@ -223,6 +231,7 @@ impl AppTask {
         tracing::info!(app = %self.app.name, workers, "the workers are left for the next server");
         self.close("the server is being restarted");
         self.workers.leave();
+        self.jobs.leave();
     }
 
     fn close(&mut self, why: &str) {
@@ -247,36 +256,39 @@ impl AppTask {
 
     /// Takes in an event of a worker from the backend.
     fn worker_event(&mut self, event: WorkerEvent) {
+        let of =
+            |worker| self.workers.generation_of(worker).or_else(|| self.jobs.jobs().generation_of(worker));
         let input = match event {
+            WorkerEvent::Exited(worker, exit) if self.is_job(worker) => {
+                return self.deploys.released(self.jobs.exited(worker, exit));
+            }
             WorkerEvent::Ready(worker) => self.workers.said_ready(worker),
             WorkerEvent::Ending(worker, exit) => self.workers.ending(worker, exit),
             WorkerEvent::Exited(worker, exit) => Some(self.workers.exited(worker, exit)),
             WorkerEvent::Output(worker, line) => {
-                if let Some(generation) = self.workers.generation_of(worker) {
-                    self.deploys.worker_wrote(generation, worker, line);
-                }
-                None
+                return self.deploys.wrote(of(worker), worker, line);
             }
             WorkerEvent::LastLines(worker, lines) => {
-                if let Some(generation) = self.workers.generation_of(worker) {
-                    self.deploys.last_lines(generation, worker, &lines);
-                }
-                None
+                return self.deploys.last_lines(of(worker), worker, &lines);
             }
         };
         self.advance(input);
     }
 
+    fn is_job(&self, worker: WorkerId) -> bool {
+        self.jobs.jobs().generation_of(worker).is_some()
+    }
+
     /// Takes in the report of a task that this one has started.
     fn task_report(&mut self, report: TaskReport) {
         match report {
-            TaskReport::Started(worker, Ok(started)) => {
+            TaskReport::Started(worker, started) if self.is_job(worker) => {
+                self.deploys.released(self.jobs.started(worker, started));
+            }
+            TaskReport::Elapses(timer, next) => self.jobs.learn(&timer, next),
+            TaskReport::Started(worker, started) => {
                 let input = self.workers.started(worker, started);
                 self.advance(input);
-            }
-            TaskReport::Started(worker, Err(error)) => {
-                let why = format!("could not be started: {error}");
-                self.advance([PhaseInput { worker, event: PhaseEvent::Gone, why }]);
             }
             TaskReport::Answered(worker) => self.advance(self.workers.ready(worker, "answered")),
             TaskReport::Seen(generation, content) => self.deploys.seen(generation, *content),
@@ -298,11 +310,7 @@ impl AppTask {
     }
 
     fn files_changed(&mut self, change: FileChange) {
-        let activity = match self.deploys.set().deploy() {
-            _ if self.deploys.set().is_reading() => AppActivity::Reading,
-            None if self.deploys.set().current().is_some() => AppActivity::Serving,
-            _ => AppActivity::Starting,
-        };
+        let activity = self.deploys.set().activity();
         match self.files.action(change, self.deploys.set().spec(), activity) {
             FileAction::Nothing => {}
             FileAction::Reload(signal) => {
@@ -357,6 +365,8 @@ impl AppTask {
             }
             steps.into_iter().for_each(|step| self.carry_out(step));
         }
+        // What a release step means for its generation is seen at the next look, which comes with its next event.
+        self.deploys.released(self.jobs.settle(self.deploys.set(), self.stopping));
         // A worker that was just let go may have had nothing in hand.
         let told = self.workers.read_pool(Instant::now());
         self.advance(told);

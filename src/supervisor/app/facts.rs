@@ -65,3 +65,12 @@ impl FactsWriter {
         self.news.notify_one();
     }
 }
+
+/// Tells, when dropped, that the task of an app has ended, also by a panic.
+pub(super) struct EndNotice(pub(super) Arc<Notify>);
+
+impl Drop for EndNotice {
+    fn drop(&mut self) {
+        self.0.notify_one();
+    }
+}

@@ -3,7 +3,7 @@
 //! Never here: acting on any of it. Events of workers come from the backend (`backend::WorkerEvent`).
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::oneshot;
 
@@ -13,6 +13,7 @@ use crate::backend::{StartError, Started};
 use crate::name::{GenerationId, WorkerId};
 use crate::spec::{AppSpec, LaunchSpec, WorkerRange};
 use crate::supervisor::files::content::Content;
+use crate::supervisor::jobs::app_jobs::TimerRefusal;
 use crate::supervisor::supervisor_error::ResolveError;
 
 /// A command of the set of apps to the task of one app.
@@ -26,6 +27,8 @@ pub(in crate::supervisor) enum AppCommand {
     Serving(oneshot::Sender<Option<(GenerationId, Arc<LaunchSpec>)>>),
     /// Set the number of workers.
     Scale(WorkerRange, oneshot::Sender<Scaled>),
+    /// Start the command of a timer now.
+    RunTimer(String, oneshot::Sender<Result<WorkerId, TimerRefusal>>),
     /// Report the status of the app, without its hosts.
     Status(oneshot::Sender<AppStatus>),
     /// Report the status of each worker.
@@ -46,6 +49,8 @@ pub(super) enum TaskReport {
     Resolved(GenerationId, Box<Result<AppSpec, ResolveError>>, Option<Box<Content>>),
     /// The files of the app as they were when the app became known.
     Seen(GenerationId, Box<Content>),
+    /// When the calendar expression of a timer comes next, or why that is not known.
+    Elapses(String, Result<Option<SystemTime>, String>),
     /// Whether a worker that let a request's time pass is silent.
     Liveness { worker: WorkerId, silent: bool },
 }

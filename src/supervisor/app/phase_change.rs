@@ -2,6 +2,7 @@
 //!
 //! Never here: which state follows (`worker_state`), or carrying out the actions of a change (`workers`).
 
+use crate::backend::StartError;
 use crate::name::{AppName, GenerationId, WorkerId};
 
 use super::worker_record::WorkerRecord;
@@ -12,6 +13,13 @@ pub(super) struct PhaseInput {
     pub(super) worker: WorkerId,
     pub(super) event: PhaseEvent,
     pub(super) why: String,
+}
+
+impl PhaseInput {
+    /// That the backend could not start a worker.
+    pub(super) fn not_started(worker: WorkerId, error: &StartError) -> Self {
+        Self { worker, event: PhaseEvent::Gone, why: format!("could not be started: {error}") }
+    }
 }
 
 /// A worker's state before and after an event, and the actions that follow.

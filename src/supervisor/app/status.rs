@@ -17,6 +17,7 @@ use super::generations::generation_set::GenerationSet;
 use super::worker_record::WorkerRecord;
 use super::worker_state::WorkerPhase;
 use super::workers::AppWorkers;
+use crate::supervisor::jobs::app_jobs::AppJobs;
 
 /// An app as it is now.
 pub(super) struct StatusView<'a> {
@@ -24,6 +25,7 @@ pub(super) struct StatusView<'a> {
     pub(super) pool: &'a PoolWriter,
     pub(super) workers: &'a AppWorkers,
     pub(super) generations: &'a GenerationSet,
+    pub(super) jobs: &'a AppJobs,
     pub(super) stopping: bool,
 }
 
@@ -54,6 +56,7 @@ impl StatusView<'_> {
             refused: self.app.metrics.refusals(),
             doing: self.doing(now),
             warnings: spec.warnings.clone(),
+            jobs: self.jobs.status(self.generations.current().map(|current| &*current.spec), now),
             rejected: self.generations.rejected().cloned(),
         }
     }
@@ -134,6 +137,9 @@ impl StatusView<'_> {
         if let Some(deploy) = self.generations.deploy() {
             return match &deploy.candidate {
                 None => format!("reading the app for generation {}", deploy.id),
+                Some(candidate) if !candidate.is_released() => {
+                    format!("running the release step of generation {}", deploy.id)
+                }
                 Some(candidate) => self.doing_candidate(candidate, tally.wanted, now),
             };
         }

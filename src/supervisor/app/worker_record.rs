@@ -131,7 +131,7 @@ impl WorkerRecord {
     pub(super) fn adopt(&mut self, started: Started, age: Duration) {
         self.state = WorkerPhase::Starting { give_up: self.ordered + self.spec.rules.timeouts.request };
         self.pid = Some(started.pid);
-        self.address = Some(started.address);
+        self.address = started.address;
         self.age_before = age;
         self.why = Some("left by an earlier server".into());
     }

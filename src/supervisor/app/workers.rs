@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::api::WorkerTally;
-use crate::backend::{Order, Signal, Started, SurvivingWorker, WorkerEvent, WorkerExit};
+use crate::backend::{Order, Signal, StartError, Started, SurvivingWorker, WorkerEvent, WorkerExit};
 use crate::directory::App;
 use crate::name::{GenerationId, WorkerId};
 use crate::pool::{Address, Member, PoolDemand, PoolWriter, WorkerFault, WorkerStanding};
@@ -23,6 +23,7 @@ use super::phase_change::{PhaseChange, PhaseInput, WorkerNews};
 use super::plan::{RetireReason, WorkerView};
 use super::probes::Probes;
 use super::worker_record::{WorkerRecord, tally};
+use super::worker_starter::WorkerStarter;
 use super::worker_state::{Breakdown, PhaseEvent, WorkerAction, WorkerPhase};
 use crate::supervisor::app_context::AppContext;
 
@@ -31,9 +32,7 @@ pub(super) struct AppWorkers {
     ctx: AppContext,
     pool: PoolWriter,
     records: BTreeMap<WorkerId, WorkerRecord>,
-    /// The channel on which the backend sends the workers' events.
-    events: mpsc::Sender<WorkerEvent>,
-    reports: mpsc::Sender<TaskReport>,
+    starter: WorkerStarter,
     /// The channel on which the data path passes on what workers write to it.
     output: mpsc::Sender<(WorkerId, String)>,
     probes: Probes,
@@ -46,12 +45,12 @@ impl AppWorkers {
         app: Arc<App>,
         ctx: AppContext,
         pool: PoolWriter,
-        events: mpsc::Sender<WorkerEvent>,
+        starter: WorkerStarter,
         reports: mpsc::Sender<TaskReport>,
         output: mpsc::Sender<(WorkerId, String)>,
     ) -> Self {
-        let probes = Probes::new(app.name.clone(), ctx.clone(), reports.clone());
-        Self { app, ctx, pool, records: BTreeMap::new(), events, reports, output, probes, weigh_at: None }
+        let probes = Probes::new(app.name.clone(), ctx.clone(), reports);
+        Self { app, ctx, pool, records: BTreeMap::new(), starter, output, probes, weigh_at: None }
     }
 
     /// Whether no worker is left.
@@ -125,19 +124,12 @@ impl AppWorkers {
         } else {
             tracing::info!(app = %self.app.name, %worker, %generation, from = "", to = "starting", "worker {worker}: starting");
         }
-        // No event of the worker can have come yet.
-        drop(self.ctx.router.enrol(worker, self.events.clone()));
         self.app.metrics.worker_started();
         let order = Order { worker, generation, launch: Arc::clone(&spec.launch) };
         let mut record = WorkerRecord::new(generation, spec, Instant::now());
         record.replaces = replaces;
         self.records.insert(worker, record);
-        let (backend, reports) = (Arc::clone(&self.ctx.backend), self.reports.clone());
-        self.ctx.stop.spawn("worker start", async move {
-            let started = backend.start(order).await;
-            // The task of the app is there as long as it has a worker.
-            reports.send(TaskReport::Started(worker, started)).await.ok();
-        });
+        self.starter.start(order);
     }
 
     /// Takes over a worker that an earlier server has left. Returns the event for its state, and the events since it
@@ -151,7 +143,7 @@ impl AppWorkers {
         let SurvivingWorker { worker, generation, started, .. } = surviving;
         tracing::info!(app = %self.app.name, %worker, %generation, pid = started.pid, "worker is adopted");
         self.app.metrics.worker_adopted();
-        let happened = self.ctx.router.enrol(worker, self.events.clone());
+        let happened = self.starter.enrol(worker);
         let mut record = WorkerRecord::new(generation, Arc::clone(spec), Instant::now());
         record.adopt(started, age);
         self.records.insert(worker, record);
@@ -275,11 +267,19 @@ impl AppWorkers {
         self.records.remove(&worker);
     }
 
-    /// Takes in that the backend has started a worker.
-    pub(super) fn started(&mut self, worker: WorkerId, started: Started) -> Option<PhaseInput> {
+    /// Takes in that the backend has started a worker, or could not.
+    pub(super) fn started(
+        &mut self,
+        worker: WorkerId,
+        started: Result<Started, StartError>,
+    ) -> Option<PhaseInput> {
         let record = self.records.get_mut(&worker)?;
+        let started = match started {
+            Ok(started) => started,
+            Err(error) => return Some(PhaseInput::not_started(worker, &error)),
+        };
         record.pid = Some(started.pid);
-        record.address = Some(started.address);
+        record.address = started.address;
         if record.said_ready && record.believes() && matches!(record.state, WorkerPhase::Starting { .. }) {
             self.believe(worker)
         } else {

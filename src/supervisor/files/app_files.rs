@@ -108,6 +108,14 @@ impl Fingerprint {
         changed(&self.entry, &now.entry).then_some(ChangedPart::Entry)
     }
 
+    /// Words that stay the same for as long as nothing was changed, over reboots, too.
+    pub(in crate::supervisor) fn words(&self) -> Vec<String> {
+        let word = |stamp: &Option<Stamp>| stamp.as_ref().map(Stamp::word).unwrap_or_default();
+        let path = self.real_path.as_ref().map(|path| path.display().to_string());
+        let tree = self.tree.files.iter().map(|(path, stamp)| format!("{} {}", path.display(), word(stamp)));
+        [path.unwrap_or_default(), word(&self.entry), word(&self.settings)].into_iter().chain(tree).collect()
+    }
+
     /// Whether sources other than the entry differ.
     fn others(&self, now: &Self, targets: &WatchTargets) -> bool {
         let (then, now) = (&self.tree.files, &now.tree.files);

@@ -7,6 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::app_files::Fingerprint;
+use crate::digest;
 
 /// An app's files at a deploy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +15,13 @@ pub(in crate::supervisor) struct Content {
     pub(in crate::supervisor) seen: Fingerprint,
     /// The commit that was checked out, where the folder is in a git repository.
     pub(in crate::supervisor) commit: Option<String>,
+}
+
+impl Content {
+    /// A word for the files, the commit and a command; the same over reboots for as long as nothing was changed.
+    pub(in crate::supervisor) fn word(&self, command: &[String]) -> String {
+        digest::of(&(self.seen.words(), &self.commit, command))
+    }
 }
 
 /// The commit that is checked out in the git repository that a folder is in; `None`: there is no repository, or its

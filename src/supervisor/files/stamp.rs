@@ -35,6 +35,13 @@ impl Stamp {
         Some(Self { content, ..Self::of(&found) })
     }
 
+    /// A word that stays the same for as long as the file does, over reboots and copies of a file that was read.
+    pub(super) fn word(&self) -> String {
+        let time =
+            self.modified.and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok()).unwrap_or_default();
+        self.content.clone().unwrap_or_else(|| format!("{}.{}", time.as_nanos(), self.len))
+    }
+
     /// The stamp of a file, without its content. `None`: there is no such file.
     pub(in crate::supervisor) fn of_file(file: &Path) -> Option<Self> {
         fs::metadata(file).ok().map(|found| Self::of(&found))

@@ -14,7 +14,7 @@ use crate::api::{AppStatus, DeployEvent, WorkerStatus};
 use crate::backend::{Signal, SurvivingWorker};
 use crate::directory::App;
 use crate::metrics::Metrics;
-use crate::name::{AppName, GenerationId, RouteName};
+use crate::name::{AppName, GenerationId, RouteName, WorkerId};
 use crate::pool::Pool;
 use crate::spec::{AppSpec, LaunchSpec};
 
@@ -26,6 +26,7 @@ use crate::supervisor::app::app_task;
 use crate::supervisor::app::deploy_observer::DeployObserver;
 use crate::supervisor::app::messages::AppCommand;
 use crate::supervisor::app_context::AppContext;
+use crate::supervisor::jobs::app_jobs::TimerRefusal;
 use crate::supervisor::supervisor_error::SupervisorError;
 
 /// All apps of an instance.
@@ -228,7 +229,8 @@ impl AppEntries {
         let (steps, events) = mpsc::channel(STEPS * (running.len() + unreadable.len()));
         for entry in running {
             // A task that has just ended drops its observer, and the end of the events is all there is to tell.
-            entry.handle.commands.send(AppCommand::Deploy(DeployObserver::new(&steps))).await.ok();
+            let observer = DeployObserver::new(&steps).map(|observer| observer.naming(app.is_some()));
+            entry.handle.commands.send(AppCommand::Deploy(observer)).await.ok();
         }
         for (path, lifetime) in unreadable {
             self.read_again(path, lifetime, &steps, hosts).await;
@@ -245,6 +247,23 @@ impl AppEntries {
         let app = || entry.app.name.clone();
         let asked = entry.ask(AppCommand::Serving).await.ok_or_else(|| SupervisorError::Leaving(app()))?;
         asked.ok_or_else(|| SupervisorError::NotServing(app()))
+    }
+
+    /// Starts the command of a timer of an app.
+    pub(super) async fn run_timer(
+        &self,
+        app: Option<&AppName>,
+        timer: String,
+    ) -> Result<(AppName, WorkerId), SupervisorError> {
+        let entry = self.find_or_only(app)?;
+        let app = entry.app.name.clone();
+        match entry.ask(|reply| AppCommand::RunTimer(timer.clone(), reply)).await {
+            Some(Ok(worker)) => Ok((app, worker)),
+            Some(Err(TimerRefusal::NotServing)) => Err(SupervisorError::NotServing(app)),
+            Some(Err(TimerRefusal::Runs(worker))) => Err(SupervisorError::TimerRuns { app, timer, worker }),
+            Some(Err(TimerRefusal::Unknown(known))) => Err(SupervisorError::NoTimer { app, timer, known }),
+            None => Err(SupervisorError::Leaving(app)),
+        }
     }
 
     /// Has an app go back to the generation that served before.

@@ -104,6 +104,7 @@ impl UnreadableApp {
             refused: self.app.metrics.refusals(),
             doing: "taking no requests: the app cannot be read".into(),
             warnings: Vec::new(),
+            jobs: Vec::new(),
             rejected: Some(self.rejection()),
         }
     }

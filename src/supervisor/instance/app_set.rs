@@ -12,7 +12,7 @@ use crate::api::{AddHost, AppStatus, Changed, DeployEvent, HostEntry, LogLine, S
 use crate::api::{SetState, WorkerStatus};
 use crate::directory::App;
 use crate::metrics::Metrics;
-use crate::name::{AppName, GenerationId, RouteName};
+use crate::name::{AppName, GenerationId, RouteName, WorkerId};
 use crate::spec::LaunchSpec;
 use crate::spec::settings::compound;
 use crate::tasks::TaskHandle;
@@ -36,6 +36,7 @@ pub(in crate::supervisor) enum AppSetCommand {
     Deploy(Option<AppName>, ReplySender<Result<mpsc::Receiver<DeployEvent>, SupervisorError>>),
     RollBack(Option<AppName>, ReplySender<Result<mpsc::Receiver<DeployEvent>, SupervisorError>>),
     Serving(Option<AppName>, ReplySender<Result<(GenerationId, Arc<LaunchSpec>), SupervisorError>>),
+    RunTimer(Option<AppName>, String, ReplySender<Result<(AppName, WorkerId), SupervisorError>>),
     Scale(Scale, ReplySender<Result<Scaled, SupervisorError>>),
     Logs(Option<AppName>, usize, Follow, ReplySender<Result<mpsc::Receiver<LogLine>, SupervisorError>>),
     Begun(ReplySender<Vec<Begun>>),
@@ -173,6 +174,9 @@ impl AppSet {
             AppSetCommand::Deploy(app, reply) => drop(reply.send(self.deploy(app).await)),
             AppSetCommand::RollBack(app, reply) => drop(reply.send(self.roll_back(app).await)),
             AppSetCommand::Serving(app, reply) => drop(reply.send(self.apps.serving(app.as_ref()).await)),
+            AppSetCommand::RunTimer(app, timer, reply) => {
+                drop(reply.send(self.apps.run_timer(app.as_ref(), timer).await));
+            }
             AppSetCommand::Scale(wanted, reply) => drop(reply.send(self.scale(wanted).await)),
             AppSetCommand::Logs(app, lines, follow, reply) => drop(reply.send(self.logs(app, lines, follow))),
             AppSetCommand::Begun(reply) => drop(reply.send(begun.to_vec())),

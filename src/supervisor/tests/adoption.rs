@@ -152,8 +152,9 @@ fn left(worker: u64, generation: u64, spec: &AppSpec) -> SurvivingWorker {
         worker: WorkerId(worker),
         app: spec.name.clone(),
         generation: GenerationId(generation),
-        started: Started { pid: 1, address: Address::Unix(PathBuf::from("/nonexistent/left.sock")) },
+        started: Started { pid: 1, address: Some(Address::Unix(PathBuf::from("/nonexistent/left.sock"))) },
         fingerprint: fingerprint(spec),
         since: SystemTime::now() + Duration::from_secs(3600),
+        job: None,
     }
 }

@@ -4,6 +4,7 @@ mod adoption;
 mod deploys;
 mod files;
 mod hosts;
+mod jobs;
 mod probation;
 mod scaling;
 mod workers;
@@ -128,6 +129,7 @@ impl World {
             resolve: Arc::clone(&apps) as Arc<dyn Resolve>,
             metrics: metrics.clone(),
             serving_generations: Some(state.path().join(GENERATIONS_FILE)),
+            released_content: state.path().join("releases.json"),
             cores: 4,
             stop: stop.clone(),
         };
@@ -214,6 +216,7 @@ fn app(name: &str) -> AppSpec {
         pid_file: false,
         memory: Memory::default(),
         kill_after: Duration::from_secs(5),
+        job: None,
     };
     // Tests of other things than probation have none: their deploys end when they serve.
     let timeouts = Timeouts { probation: Duration::ZERO, ..Timeouts::default() };
@@ -235,6 +238,7 @@ fn app(name: &str) -> AppSpec {
         sources: Arc::default(),
         rules: Arc::new(rules),
         name,
+        jobs: Arc::default(),
         warnings: Vec::new(),
     }
 }

@@ -214,10 +214,11 @@ async fn a_server_that_comes_back_during_a_probation_goes_on_with_the_new_genera
         generation: GenerationId(generation),
         started: backend::Started {
             pid: 4_000 + worker as u32,
-            address: crate::pool::Address::Unix(format!("/nonexistent/{worker}.sock").into()),
+            address: Some(crate::pool::Address::Unix(format!("/nonexistent/{worker}.sock").into())),
         },
         fingerprint: crate::digest::of(&*careful(1).launch),
         since: std::time::SystemTime::now(),
+        job: None,
     };
     let world = World::after(careful(1), Some(2), [survivor(1, 1), survivor(2, 2)], |_| Behaviour::default());
 

@@ -17,6 +17,7 @@ use super::crash_budget::{CrashBudget, TrialVerdict};
 use crate::supervisor::app::deploy_observer::DeployObserver;
 use crate::supervisor::app::worker_state::WorkerFailure;
 use crate::supervisor::files::content::Content;
+use crate::supervisor::released_content::ReleasedContent;
 use crate::supervisor::reload_notices::ReloadNotice;
 
 /// A version of an app: its spec stays as it is, so that every worker of the generation runs the same.
@@ -32,6 +33,19 @@ pub(in crate::supervisor::app) struct Generation {
     pub(in crate::supervisor::app) content: Option<Content>,
     /// The earlier generation that this one brings back, if it was made by a rollback.
     pub(in crate::supervisor::app) again: Option<GenerationId>,
+    /// Whether its release step has to run before its workers start.
+    pub(in crate::supervisor::app) release: ReleaseStep,
+}
+
+/// Whether the release step of a generation has to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::supervisor::app) enum ReleaseStep {
+    /// It has run, or there is none.
+    Done,
+    /// It runs, or is about to.
+    Wanted,
+    /// It depends on the app's files, which are being looked at.
+    Undecided,
 }
 
 /// A generation that has served and could serve again.
@@ -45,7 +59,8 @@ pub(in crate::supervisor::app) struct EarlierGeneration {
 impl EarlierGeneration {
     /// A new generation, numbered `id`, with this one's spec and content.
     pub(in crate::supervisor::app) fn again(self, id: GenerationId) -> Generation {
-        Generation { content: self.content, again: Some(self.id), ..Generation::new(id, self.spec) }
+        // What it released it has released when it served first.
+        Generation { content: self.content, again: Some(self.id), ..Generation::adopted(id, self.spec) }
     }
 
     /// The sentence that tells a person, before this generation serves in the place of `serving`, what a rollback does
@@ -81,7 +96,36 @@ impl EarlierGeneration {
 impl Generation {
     /// A generation none of whose workers has been started.
     pub(in crate::supervisor::app) fn new(id: GenerationId, spec: Arc<AppSpec>) -> Self {
-        Self { id, spec, budget: CrashBudget::new(), last_failure: None, content: None, again: None }
+        let release = if spec.jobs.release.is_empty() { ReleaseStep::Done } else { ReleaseStep::Wanted };
+        Self { id, spec, budget: CrashBudget::new(), last_failure: None, content: None, again: None, release }
+    }
+
+    /// The first generation of an app after the server's start: its files are yet to be looked at.
+    pub(in crate::supervisor::app) fn first(id: GenerationId, spec: Arc<AppSpec>) -> Self {
+        let new = Self::new(id, spec);
+        let release = if new.is_released() { ReleaseStep::Done } else { ReleaseStep::Undecided };
+        Self { release, ..new }
+    }
+
+    /// A generation of an earlier server, which has released it.
+    pub(in crate::supervisor::app) fn adopted(id: GenerationId, spec: Arc<AppSpec>) -> Self {
+        Self { release: ReleaseStep::Done, ..Self::new(id, spec) }
+    }
+
+    /// Decides whether the release step has to run, which is not so for content that it has succeeded for last.
+    pub(in crate::supervisor::app) fn decide_release(&mut self, released: &ReleasedContent) {
+        let is_known = self.released_word().is_some_and(|word| released.is_of(&self.spec.name, &word));
+        self.release = if is_known || self.is_released() { ReleaseStep::Done } else { ReleaseStep::Wanted };
+    }
+
+    /// Whether its workers may start, as far as its release step is concerned.
+    pub(in crate::supervisor::app) fn is_released(&self) -> bool {
+        self.release == ReleaseStep::Done
+    }
+
+    /// The word by which the server knows that the release step has run for what the generation is made of.
+    pub(in crate::supervisor::app) fn released_word(&self) -> Option<String> {
+        self.content.as_ref().map(|content| content.word(&self.spec.jobs.release))
     }
 
     /// The part of the generation that is kept for a rollback once another one serves.
@@ -169,6 +213,11 @@ impl Deploy {
         tracing::info!(app = %app.name, %generation, reason, "deploy given up");
         let rejection = Rejection { generation, reason: reason.into(), output: self.output() };
         self.end(DeployEvent::Rejected { app: app.name.clone(), rejection });
+    }
+
+    /// Whether somebody asked for a deploy of this very app.
+    pub(in crate::supervisor::app) fn names_app(&self) -> bool {
+        self.observers.iter().any(|observer| observer.names_app)
     }
 
     /// Has the observers of another deploy wait for this one's end, too.

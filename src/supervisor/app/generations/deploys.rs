@@ -18,9 +18,10 @@ use super::app_reader::AppReader;
 use super::autoscaler::{Load, Resize};
 use super::crash_budget::{CrashBudget, TrialVerdict};
 use super::deploy::{Deploy, Generation};
-use super::generation_set::GenerationSet;
+use super::generation_set::{GenerationSet, ReleaseEnd};
 use super::probation::{Probation, ProbationVerdict};
 use super::worker_output::WorkerOutput;
+use crate::supervisor::app::adoption::Starts;
 use crate::supervisor::app::deploy_observer::DeployObserver;
 use crate::supervisor::app::facts::FactsWriter;
 use crate::supervisor::app::messages::TaskReport;
@@ -100,7 +101,7 @@ impl Deploys {
         starts: Starts,
     ) {
         self.set.autoscaler.adopt(workers);
-        let mut adopted = Generation::new(generation, Arc::clone(&self.set.spec));
+        let mut adopted = Generation::adopted(generation, Arc::clone(&self.set.spec));
         if starts == Starts::Never {
             adopted.budget = CrashBudget::closed();
         }
@@ -113,14 +114,22 @@ impl Deploys {
     pub(in crate::supervisor::app) fn begin_first(&mut self, observer: Option<DeployObserver>) {
         let id = self.next_generation();
         self.set.deploy = Some(Deploy::new(id, observer.into_iter().collect(), Instant::now()));
-        let spec = Arc::clone(&self.set.spec);
-        self.try_out(Generation::new(id, Arc::clone(&spec)), None);
-        self.reader.look(id, spec);
+        self.try_out(Generation::first(id, Arc::clone(&self.set.spec)), None);
+        self.reader.look(id, Arc::clone(&self.set.spec));
     }
 
     /// Keeps the state of a generation's files, which a task has looked at.
     pub(in crate::supervisor::app) fn seen(&mut self, generation: GenerationId, content: Content) {
-        self.set.note_content(generation, content);
+        self.set.note_content(generation, content, &self.ctx.released_content);
+    }
+
+    /// Takes in how release steps have ended.
+    pub(in crate::supervisor::app) fn released(&mut self, ended: impl IntoIterator<Item = ReleaseEnd>) {
+        for released in ended {
+            if let Some(why) = self.set.released(released, &self.ctx.released_content) {
+                self.reject(why);
+            }
+        }
     }
 
     /// Reads the app anew, to try it out. A deploy that is on its way is superseded, and its observers wait for this
@@ -174,8 +183,8 @@ impl Deploys {
                 false
             }
             Ok(spec) => {
-                let candidate = Generation { content, ..Generation::new(generation, Arc::new(spec)) };
-                let note = candidate.sameness(self.set.current.as_ref());
+                let mut candidate = Generation { content, ..Generation::new(generation, Arc::new(spec)) };
+                let note = self.set.note_about(&mut candidate, &self.ctx.released_content);
                 self.try_out(candidate, note);
                 true
             }
@@ -373,14 +382,15 @@ impl Deploys {
         self.latest
     }
 
-    /// Takes in a line of a worker.
-    pub(in crate::supervisor::app) fn worker_wrote(
+    /// Takes in a line of a worker or a job.
+    pub(in crate::supervisor::app) fn wrote(
         &mut self,
-        generation: GenerationId,
+        generation: Option<GenerationId>,
         worker: WorkerId,
         line: String,
     ) {
-        let tried = self.set.deploy.as_ref().is_some_and(|deploy| deploy.id == generation);
+        let Some(generation) = generation else { return };
+        let tried = self.set.is_tried(generation);
         let lines = self.output.line(generation, worker, line, tried);
         self.set.note_output(generation, &lines);
     }
@@ -397,13 +407,14 @@ impl Deploys {
         self.set.note_output(generation, &lines);
     }
 
-    /// The last lines of a worker that has failed and whose output does not pass the server.
+    /// The last lines of a worker or a job that has failed and whose output does not pass the server.
     pub(in crate::supervisor::app) fn last_lines(
         &mut self,
-        generation: GenerationId,
+        generation: Option<GenerationId>,
         worker: WorkerId,
         lines: &[String],
     ) {
+        let Some(generation) = generation else { return };
         let on_probation = self.set.probation.as_ref().map(|probation| &probation.deploy);
         let tried = self.set.deploy.iter().chain(on_probation).any(|deploy| deploy.id == generation);
         if self.output.is_news(generation, worker, lines, tried) {
@@ -416,12 +427,4 @@ impl Deploys {
         let lines = self.output.end_candidate(generation);
         self.set.note_output(generation, &lines);
     }
-}
-
-/// Whether further workers of an adopted generation can be started.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::supervisor::app) enum Starts {
-    /// Further workers are started as those that were found.
-    Alike,
-    Never,
 }

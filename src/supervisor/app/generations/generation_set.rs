@@ -9,12 +9,15 @@ use tokio::time::Instant;
 
 use crate::api::Rejection;
 use crate::name::GenerationId;
+use crate::spec::jobs::shown;
 use crate::spec::{AppSpec, WorkerRange, span};
+use crate::supervisor::app::file_changes::AppActivity;
 use crate::supervisor::app::plan::{Desired, GenerationTarget};
 use crate::supervisor::files::content::Content;
+use crate::supervisor::released_content::ReleasedContent;
 
 use super::autoscaler::{Autoscaler, Load, Resize, Rollout, ScalingLimits};
-use super::deploy::{Deploy, EarlierGeneration, Generation, KEPT};
+use super::deploy::{Deploy, EarlierGeneration, Generation, KEPT, ReleaseStep};
 use super::probation::Probation;
 
 /// The generations of an app.
@@ -60,6 +63,20 @@ impl GenerationSet {
 
     pub(in crate::supervisor::app) fn current(&self) -> Option<&Generation> {
         self.current.as_ref()
+    }
+
+    /// The generation that serves, and what it is made of.
+    pub(in crate::supervisor::app) fn serving(&self) -> Option<(GenerationId, &Arc<AppSpec>)> {
+        self.current.as_ref().map(|current| (current.id, &current.spec))
+    }
+
+    /// What the app is doing, for whoever sees its files change.
+    pub(in crate::supervisor::app) fn activity(&self) -> AppActivity {
+        match self.deploy {
+            _ if self.is_reading() => AppActivity::Reading,
+            None if self.current.is_some() => AppActivity::Serving,
+            _ => AppActivity::Starting,
+        }
     }
 
     /// The deploy on its way.
@@ -112,12 +129,64 @@ impl GenerationSet {
     }
 
     /// Notes the files of a generation as they were when it was read.
-    pub(super) fn note_content(&mut self, generation: GenerationId, content: Content) {
+    pub(super) fn note_content(
+        &mut self,
+        generation: GenerationId,
+        content: Content,
+        released: &ReleasedContent,
+    ) {
         let candidate = self.deploy.as_mut().and_then(|deploy| deploy.candidate.as_mut());
         let mut known = self.current.iter_mut().chain(candidate);
         if let Some(known) = known.find(|known| known.id == generation) {
             known.content = Some(content);
+            if known.release == ReleaseStep::Undecided {
+                known.decide_release(released);
+            }
         }
+    }
+
+    /// Decides whether the release step of a new candidate has to run; returns what the observers of its deploy should
+    /// know.
+    pub(super) fn note_about(
+        &self,
+        candidate: &mut Generation,
+        released: &ReleasedContent,
+    ) -> Option<String> {
+        let same = candidate.sameness(self.current.as_ref());
+        let asked = self.deploy.as_ref().is_some_and(Deploy::names_app);
+        if candidate.is_released() || asked {
+            return same;
+        }
+        candidate.decide_release(released);
+        let known = candidate.is_released().then(|| {
+            let app = &candidate.spec.name;
+            format!("its release step has run for this content: `rip-serverctl deploy {app}` runs it again")
+        });
+        let notes: Vec<_> = same.into_iter().chain(known).collect();
+        (!notes.is_empty()).then(|| notes.join("; "))
+    }
+
+    /// Takes in how the release step of a candidate has ended; returns why the candidate is to be rejected.
+    pub(super) fn released(
+        &mut self,
+        (generation, how): ReleaseEnd,
+        released: &ReleasedContent,
+    ) -> Option<String> {
+        let candidate = self.deploy.as_mut()?.candidate.as_mut().filter(|known| known.id == generation)?;
+        if let Err(why) = how {
+            return Some(format!("the release step `{}` {why}", shown(&candidate.spec.jobs.release)));
+        }
+        candidate.release = ReleaseStep::Done;
+        if let Some(word) = candidate.released_word() {
+            released.note(&candidate.spec.name, word);
+        }
+        None
+    }
+
+    /// Whether workers of this generation are being tried out.
+    pub(super) fn is_tried(&self, generation: GenerationId) -> bool {
+        // A release step is alone, so that no other writes what it writes.
+        self.candidate().is_some_and(|candidate| candidate.id == generation && candidate.is_released())
     }
 
     /// The generation whose workers are kept, in case the current one is taken back.
@@ -127,6 +196,12 @@ impl GenerationSet {
 
     fn candidate(&self) -> Option<&Generation> {
         self.deploy.as_ref()?.candidate.as_ref()
+    }
+
+    /// The candidate whose release step has to run.
+    pub(in crate::supervisor::app) fn releasing(&self) -> Option<(GenerationId, &Arc<AppSpec>)> {
+        let candidate = self.candidate().filter(|candidate| candidate.release == ReleaseStep::Wanted)?;
+        Some((candidate.id, &candidate.spec))
     }
 
     /// The spec of a generation that workers are started of.
@@ -209,7 +284,7 @@ impl GenerationSet {
         let target = |generation: &Generation, count| GenerationTarget {
             generation: generation.id,
             count,
-            may_start: generation.budget.allows(now),
+            may_start: generation.is_released() && generation.budget.allows(now),
         };
         let current = |current: &Generation| target(current, self.wanted_of(&current.spec));
         let candidate = |candidate: &Generation| target(candidate, self.wanted_of_candidate(&candidate.spec));
@@ -234,6 +309,9 @@ impl GenerationSet {
         self.deploy.as_ref().is_some_and(|deploy| deploy.candidate.is_none())
     }
 }
+
+/// How the release step of a generation has ended.
+pub(in crate::supervisor::app) type ReleaseEnd = (GenerationId, Result<(), String>);
 
 /// The most earlier generations that are kept: one for a rollback, and those behind it for when a generation is taken
 /// back and the one before it serves again.
