@@ -2,17 +2,22 @@
 //!
 //! Never here: what the texts mean.
 
-use aws_lc_rs::digest::{Context, SHA256};
+use aws_lc_rs::digest::{Context, Digest, SHA256};
 use serde::Serialize;
 
-/// A word of `length` of `a-z 2-7`, at most 51, five bits of SHA-256 each; no two lists of parts have the same bytes.
-pub(crate) fn word(parts: &[&[u8]], length: usize) -> String {
+/// The SHA-256 of the parts; no two lists of parts have the same bytes.
+pub(crate) fn bytes(parts: &[&[u8]]) -> Digest {
     let mut hash = Context::new(&SHA256);
     for part in parts {
         hash.update(&(part.len() as u64).to_be_bytes());
         hash.update(part);
     }
-    let hash = hash.finish();
+    hash.finish()
+}
+
+/// A word of `length` of `a-z 2-7`, at most 51, five bits of [`bytes`] each.
+pub(crate) fn word(parts: &[&[u8]], length: usize) -> String {
+    let hash = bytes(parts);
     let bit = |at: usize| hash.as_ref().get(at / 8).map_or(0, |byte| usize::from(byte >> (7 - at % 8) & 1));
     (0..length)
         .map(|at| char::from(LETTERS[(0..5).fold(0, |value, next| value << 1 | bit(at * 5 + next))]))

@@ -81,6 +81,7 @@ use thread::server::Server;
 use thread::shard::{Role, Shard};
 use thread::sole_request::SoleRequest;
 use thread::upstreams::Upstreams;
+use thread::worker_seal::WorkerSeal;
 use thread::write_batch::WriteBatch;
 use upstream::unread::MOST_UNREAD;
 use wire::frames;
@@ -312,6 +313,7 @@ fn server(parts: &AcceptorParts) -> io::Result<Server> {
         limit_log: LimitLog::new(parts.metrics.clone(), Instant::now()),
         passwords: Passwords::new()?,
         auth_calls: AuthCalls::new(),
+        worker_seal: WorkerSeal::of(&parts.spec.instance)?,
     })
 }
 

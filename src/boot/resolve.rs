@@ -24,7 +24,8 @@ use crate::passwords::users::Users;
 use crate::spec::jobs::{SideProcess, Times, by_shell};
 use crate::spec::mounts::Mounts;
 use crate::spec::{
-    AppSpec, ClientCerts, JobSettings, LaunchSpec, OwnPages, ReadyBy, Reload, Rules, Scripts, Sources, Upkeep,
+    AppSpec, ClientCerts, JobSettings, LaunchSpec, OwnPages, ReadyBy, Reload, Rules, Scripts, Sources,
+    Sticky, Upkeep,
 };
 use crate::supervisor::{Resolve, ResolveError};
 use crate::system::calendar;
@@ -185,7 +186,10 @@ impl Resolver {
         let (files, accel) = mounts(&settings.rules, &found, &follow, &users)?;
         let secrets =
             ServedSecrets { users: &users, found: &found, follow: &follow, mounts: [&files, &accel] };
-        let (words, warnings) = (secrets.words(), secrets.warnings());
+        let (words, mut warnings) = (secrets.words(), secrets.warnings());
+        if settings.rules.sticky != Sticky::Off && concurrency == NonZeroU32::MIN {
+            warnings.push(STICKY_AND_ALONE.into());
+        }
         if !accel.is_empty() {
             env.insert("RIP_ACCEL".into(), accel.mapping());
         }
@@ -362,6 +366,10 @@ fn real_folder(path: &Path) -> PathBuf {
     folder.canonicalize().unwrap_or(folder)
 }
 
+/// Why clients that keep a worker want one that takes several requests.
+const STICKY_AND_ALONE: &str = "`sticky` is set, and each worker takes one request at a time: all requests of a client \
+     wait for one worker, and a long poll keeps it from the same client's next request; set `concurrency` to as many \
+     requests as the app can answer at a time, such as 16";
 /// The hosts that the first app answers for, too.
 const LOCAL_HOSTS: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 const USUAL_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";

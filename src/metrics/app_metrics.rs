@@ -87,6 +87,11 @@ impl AppMetrics {
         self.0.scalings.add(cause);
     }
 
+    /// Counts a client that keeps a worker from now on: `new`, or `moved` from one that is gone. Takes a shared lock.
+    pub(crate) fn client_given_worker(&self, cause: &'static str) {
+        self.0.sticky_clients.add(cause);
+    }
+
     /// Counts a deploy that has ended. Takes a shared lock.
     pub(crate) fn deploy(&self, outcome: &'static str) {
         self.0.deploys.add(outcome);
@@ -114,6 +119,7 @@ pub(super) struct AppSeries {
     pub(super) worker_exits: ByCause,
     pub(super) worker_strays: ByCause,
     pub(super) scalings: ByCause,
+    pub(super) sticky_clients: ByCause,
     pub(super) deploys: ByCause,
 }
 

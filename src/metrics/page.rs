@@ -164,6 +164,12 @@ fn encode_workers(page: &mut MetricsPage<'_>, apps: &AppTable) -> fmt::Result {
             series.scalings.each(|cause, count| family.count(&[("app", app), ("cause", cause)], count))
         })
     })?;
+    let help = "Clients that keep a worker from then on: new ones, and those whose worker is gone";
+    page.counter("sticky_clients", help, |family| {
+        each(apps, |app, series| {
+            series.sticky_clients.each(|cause, count| family.count(&[("app", app), ("cause", cause)], count))
+        })
+    })?;
     page.counter("deploys", "Deploys that came to an end", |family| {
         each(apps, |app, series| {
             series.deploys.each(|outcome, count| family.count(&[("app", app), ("outcome", outcome)], count))

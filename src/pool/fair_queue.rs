@@ -11,6 +11,14 @@ use super::numbered_queue::NumberedQueue;
 /// The client whose turn it is; `None`: all clients that trusted proxies do not name, which count as one.
 pub(super) type QueueClient = Option<ClientNet>;
 
+/// The workers that may serve a claim, where not all may. Claims of a lane are served in turn as all others are, but
+/// for a turn that each client has in each of its lanes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Lane {
+    /// This worker alone.
+    Worker(WorkerId),
+}
+
 /// Claims `C` that wait for a worker, and requests `H` of held hosts, which take room and are not served.
 ///
 /// A claim that is retried is served before all others. Each step takes O(log n) on average, and O(workers) more while
@@ -20,8 +28,7 @@ pub(super) struct FairQueue<C, H> {
     retried: BTreeMap<WorkerId, NumberedQueue<C>>,
     /// The things of each client in the queue; a client without any is not listed.
     clients: BTreeMap<QueueClient, PerClient<C, H>>,
-    /// The clients that have a claim, in the order in which they are served.
-    turns: NumberedQueue<QueueClient>,
+    turns: Turns,
     /// Each client with its length and `since`, sorted: the last one makes room. The set is built when the queue is
     /// full for the first time, and dropped when no client has anything in the queue.
     by_length: Option<BTreeSet<(usize, u64, QueueClient)>>,
@@ -30,23 +37,98 @@ pub(super) struct FairQueue<C, H> {
     number: u64,
 }
 
+/// The clients that have a claim, in the order in which they are served.
+struct Turns {
+    /// Those with a claim that any worker may serve.
+    any: NumberedQueue<QueueClient>,
+    /// Those with a claim in a lane; a lane without claims is not listed.
+    lanes: BTreeMap<Lane, NumberedQueue<QueueClient>>,
+}
+
+impl Turns {
+    /// The clients with a claim in the lane; `None`: with one that any worker may serve.
+    fn of(&mut self, lane: Option<Lane>) -> &mut NumberedQueue<QueueClient> {
+        match lane {
+            None => &mut self.any,
+            Some(lane) => self.lanes.entry(lane).or_insert_with(NumberedQueue::new),
+        }
+    }
+
+    fn remove(&mut self, lane: Option<Lane>, turn: u64) {
+        let turns = self.of(lane);
+        turns.remove(turn);
+        if let Some(lane) = lane.filter(|_| turns.is_empty()) {
+            self.lanes.remove(&lane);
+        }
+    }
+}
+
+/// Claims of one client that the same workers may serve.
+struct ClientLine<C> {
+    claims: NumberedQueue<C>,
+    /// The client's number in the turns while there is a claim.
+    turn: u64,
+}
+
+impl<C> ClientLine<C> {
+    fn new() -> Self {
+        Self { claims: NumberedQueue::new(), turn: 0 }
+    }
+}
+
 /// The things of one client in the queue.
 struct PerClient<C, H> {
-    claims: NumberedQueue<C>,
+    /// Claims that any worker may serve.
+    any: ClientLine<C>,
+    /// Claims in lanes; a lane without claims is not listed.
+    lanes: BTreeMap<Lane, ClientLine<C>>,
     held: NumberedQueue<H>,
-    /// The client's number in `turns` while it has a claim.
-    turn: u64,
     /// The number of the first thing that the client had here since it last had nothing.
     since: u64,
 }
 
 impl<C, H> PerClient<C, H> {
     fn new(since: u64) -> Self {
-        Self { claims: NumberedQueue::new(), held: NumberedQueue::new(), turn: 0, since }
+        Self { any: ClientLine::new(), lanes: BTreeMap::new(), held: NumberedQueue::new(), since }
     }
 
     fn len(&self) -> usize {
-        self.claims.len() + self.held.len()
+        self.any.claims.len()
+            + self.lanes.values().map(|line| line.claims.len()).sum::<usize>()
+            + self.held.len()
+    }
+
+    /// The lane of the newest claim, and that claim's number.
+    fn newest(&self) -> (Option<u64>, Option<Lane>) {
+        let lanes = self.lanes.iter().map(|(lane, line)| (line.claims.last_number(), Some(*lane)));
+        lanes.chain([(self.any.claims.last_number(), None)]).max().unwrap_or_default()
+    }
+
+    fn line(&mut self, lane: Option<Lane>) -> &mut ClientLine<C> {
+        match lane {
+            None => &mut self.any,
+            Some(lane) => self.lanes.entry(lane).or_insert_with(ClientLine::new),
+        }
+    }
+
+    /// Forgets the client's turn in the lane, and the lane, when no claim of the client is left there.
+    fn tidy(&mut self, lane: Option<Lane>, turns: &mut Turns) {
+        let line = self.line(lane);
+        if line.claims.is_empty() {
+            turns.remove(lane, line.turn);
+            if let Some(lane) = lane {
+                self.lanes.remove(&lane);
+            }
+        }
+    }
+
+    /// Takes out the claim with this number, in whichever lane it is by now.
+    fn remove(&mut self, number: u64, turns: &mut Turns) {
+        let lanes = self.lanes.keys().copied().map(Some);
+        let all: Vec<_> = std::iter::once(None).chain(lanes).collect();
+        if let Some(lane) = all.into_iter().find(|lane| self.line(*lane).claims.remove(number).is_some()) {
+            self.tidy(lane, turns);
+        }
     }
 }
 
@@ -86,7 +168,7 @@ impl<C, H> FairQueue<C, H> {
         Self {
             retried: BTreeMap::new(),
             clients: BTreeMap::new(),
-            turns: NumberedQueue::new(),
+            turns: Turns { any: NumberedQueue::new(), lanes: BTreeMap::new() },
             by_length: None,
             len: 0,
             number: 0,
@@ -117,27 +199,27 @@ impl<C, H> FairQueue<C, H> {
             return Room::None;
         };
         let gone = self.change(other, |own, turns| {
-            if own.held.last_number() > own.claims.last_number() {
+            let (newest, lane) = own.newest();
+            if own.held.last_number() > newest {
                 return own.held.pop_last().map(Gone::Held);
             }
-            let claim = own.claims.pop_last();
-            if own.claims.is_empty() {
-                turns.remove(own.turn);
-            }
+            let claim = own.line(lane).claims.pop_last();
+            own.tidy(lane, turns);
             claim.map(Gone::Claim)
         });
         gone.map_or(Room::None, Room::Instead)
     }
 
-    /// Adds a claim behind the client's others.
-    pub(super) fn push(&mut self, client: QueueClient, claim: C) -> Ticket {
+    /// Adds a claim behind the client's others in the lane; `None`: any worker may serve it.
+    pub(super) fn push(&mut self, client: QueueClient, lane: Option<Lane>, claim: C) -> Ticket {
         let number = self.next_number();
         self.change(client, |own, turns| {
-            if own.claims.is_empty() {
-                own.turn = number;
-                turns.push(number, client);
+            let line = own.line(lane);
+            if line.claims.is_empty() {
+                line.turn = number;
+                turns.of(lane).push(number, client);
             }
-            own.claims.push(number, claim);
+            line.claims.push(number, claim);
         });
         Ticket { kind: Kind::Claim(client), number }
     }
@@ -165,11 +247,9 @@ impl<C, H> FairQueue<C, H> {
                 self.len -= usize::from(line.remove(ticket.number).is_some());
                 self.forget_retried(not);
             }
-            Kind::Claim(client) if self.clients.contains_key(&client) => self.change(client, |own, turns| {
-                if own.claims.remove(ticket.number).is_some() && own.claims.is_empty() {
-                    turns.remove(own.turn);
-                }
-            }),
+            Kind::Claim(client) if self.clients.contains_key(&client) => {
+                self.change(client, |own, turns| own.remove(ticket.number, turns));
+            }
             Kind::Held(client) if self.clients.contains_key(&client) => self.change(client, |own, _| {
                 own.held.remove(ticket.number);
             }),
@@ -177,32 +257,75 @@ impl<C, H> FairQueue<C, H> {
         }
     }
 
-    /// How many claims wait; one step for each client.
-    pub(super) fn claims_len(&self) -> usize {
-        self.len - self.clients.values().map(|own| own.held.len()).sum::<usize>()
+    /// How many claims wait that any worker may serve; one step for each client.
+    pub(super) fn claims_for_any(&self) -> usize {
+        let retried = self.retried.values().map(NumberedQueue::len).sum::<usize>();
+        retried + self.clients.values().map(|own| own.any.claims.len()).sum::<usize>()
     }
 
     pub(super) fn has_claims(&self) -> bool {
-        self.has_ordinary() || !self.retried.is_empty()
+        self.has_ordinary() || !self.retried.is_empty() || self.has_lanes()
     }
 
-    /// Whether a claim waits that is not retried.
+    /// Whether a claim waits that is not retried and that any worker may serve.
     pub(super) fn has_ordinary(&self) -> bool {
-        !self.turns.is_empty()
+        !self.turns.any.is_empty()
     }
 
-    /// Takes out the oldest claim of the client whose turn it is.
-    pub(super) fn pop(&mut self) -> Option<C> {
-        let client = self.turns.pop_first()?;
+    /// Whether a claim waits that not all workers may serve.
+    pub(super) fn has_lanes(&self) -> bool {
+        !self.turns.lanes.is_empty()
+    }
+
+    /// The lanes in which a claim waits.
+    pub(super) fn lanes(&self) -> Vec<Lane> {
+        self.turns.lanes.keys().copied().collect()
+    }
+
+    /// Which of these lanes has the client whose turn it is; `Some(None)`: a claim that any worker may serve is next.
+    pub(super) fn next_of(&self, lanes: impl IntoIterator<Item = Option<Lane>>) -> Option<Option<Lane>> {
+        let first = |lane: &Option<Lane>| match lane {
+            None => self.turns.any.first_number(),
+            Some(lane) => self.turns.lanes.get(lane)?.first_number(),
+        };
+        lanes.into_iter().filter_map(|lane| Some((first(&lane)?, lane))).min().map(|(_, lane)| lane)
+    }
+
+    /// Takes out the oldest claim in the lane of the client whose turn it is; `None`: one that any worker may serve.
+    pub(super) fn pop(&mut self, lane: Option<Lane>) -> Option<C> {
+        let client = match lane {
+            None => *self.turns.any.first()?,
+            Some(lane) => *self.turns.lanes.get(&lane)?.first()?,
+        };
         let number = self.next_number();
         self.change(client, |own, turns| {
-            let claim = own.claims.pop_first();
-            if !own.claims.is_empty() {
-                own.turn = number;
-                turns.push(number, client);
+            let line = own.line(lane);
+            let claim = line.claims.pop_first();
+            turns.remove(lane, line.turn);
+            if line.claims.is_empty() {
+                own.tidy(lane, turns);
+            } else {
+                line.turn = number;
+                turns.of(lane).push(number, client);
             }
             claim
         })
+    }
+
+    /// Lets any worker serve the claims of a lane; each keeps its place in its client's order, and each client its turn.
+    pub(super) fn open(&mut self, lane: Lane) {
+        let Some(clients) = self.turns.lanes.remove(&lane) else { return };
+        let mut turns = NumberedQueue::new();
+        for client in clients.into_things() {
+            let Some(own) = self.clients.get_mut(&client) else { continue };
+            let Some(line) = own.lanes.remove(&lane) else { continue };
+            if own.any.claims.is_empty() {
+                own.any.turn = line.turn;
+                turns.push(line.turn, client);
+            }
+            own.any.claims.merge(line.claims);
+        }
+        self.turns.any.merge(turns);
     }
 
     /// The worker that the oldest retried claim must not get, among the claims whose barred worker passes `may`.
@@ -224,7 +347,10 @@ impl<C, H> FairQueue<C, H> {
         let mut claims: Vec<C> = Vec::new();
         claims.extend(std::mem::take(&mut self.retried).into_values().flat_map(NumberedQueue::into_things));
         self.len -= claims.len();
-        while let Some(claim) = self.pop() {
+        for lane in self.lanes() {
+            self.open(lane);
+        }
+        while let Some(claim) = self.pop(None) {
             claims.push(claim);
         }
         claims
@@ -233,8 +359,8 @@ impl<C, H> FairQueue<C, H> {
     /// All claims, in no order.
     #[cfg(test)]
     pub(super) fn claims(&self) -> impl Iterator<Item = &C> {
-        let firsts = self.clients.values().map(|own| &own.claims);
-        self.retried.values().chain(firsts).flat_map(NumberedQueue::iter)
+        let lines = self.clients.values().flat_map(|own| own.lanes.values().chain([&own.any]));
+        self.retried.values().chain(lines.map(|line| &line.claims)).flat_map(NumberedQueue::iter)
     }
 
     fn next_number(&mut self) -> u64 {
@@ -252,7 +378,7 @@ impl<C, H> FairQueue<C, H> {
     fn change<R>(
         &mut self,
         client: QueueClient,
-        work: impl FnOnce(&mut PerClient<C, H>, &mut NumberedQueue<QueueClient>) -> R,
+        work: impl FnOnce(&mut PerClient<C, H>, &mut Turns) -> R,
     ) -> R {
         let own = self.clients.entry(client).or_insert_with(|| PerClient::new(self.number));
         let before = own.len();
@@ -285,13 +411,20 @@ mod tests {
         (last > 0).then(|| ClientNet::of([10, 0, 0, last].into()))
     }
 
+    /// Where a request waits: in a lane, or it is held.
+    #[derive(Clone, Copy, PartialEq)]
+    enum Place {
+        Lane(Option<Lane>),
+        Held,
+    }
+
     /// The same queue as a plain model of its rules.
     #[derive(Default)]
     struct Model {
-        /// The clients, the one that is next first.
-        turns: Vec<QueueClient>,
-        /// The requests in the order they came; `true`: held.
-        waiting: Vec<(QueueClient, u64, bool)>,
+        /// The clients in their lanes, the one that is next first.
+        turns: Vec<(Option<Lane>, QueueClient)>,
+        /// The requests in the order they came, with their lanes; `None`: held.
+        waiting: Vec<(QueueClient, u64, Place)>,
         /// The clients with anything, in the order they came.
         came: Vec<QueueClient>,
         retried: Vec<(WorkerId, u64)>,
@@ -306,21 +439,23 @@ mod tests {
             self.waiting.iter().filter(|(own, _, _)| *own == client).count()
         }
 
-        fn push(&mut self, client: QueueClient, id: u64, held: bool) {
-            if !held && !self.turns.contains(&client) {
-                self.turns.push(client);
+        fn push(&mut self, client: QueueClient, id: u64, place: Place) {
+            if let Place::Lane(lane) = place
+                && !self.turns.contains(&(lane, client))
+            {
+                self.turns.push((lane, client));
             }
             if !self.came.contains(&client) {
                 self.came.push(client);
             }
-            self.waiting.push((client, id, held));
+            self.waiting.push((client, id, place));
         }
 
-        fn remove(&mut self, id: u64) -> Option<(QueueClient, u64, bool)> {
+        fn remove(&mut self, id: u64) -> Option<(QueueClient, u64, Place)> {
             let at = self.waiting.iter().position(|(_, own, _)| *own == id)?;
             let gone = self.waiting.remove(at);
-            if !self.waiting.iter().any(|(own, _, held)| *own == gone.0 && !held) {
-                self.turns.retain(|own| *own != gone.0);
+            if !self.waiting.iter().any(|(own, _, place)| (*own, *place) == (gone.0, gone.2)) {
+                self.turns.retain(|(lane, own)| (*own, Place::Lane(*lane)) != (gone.0, gone.2));
             }
             if self.count(gone.0) == 0 {
                 self.came.retain(|own| *own != gone.0);
@@ -328,14 +463,39 @@ mod tests {
             Some(gone)
         }
 
-        fn pop(&mut self) -> Option<u64> {
-            let next = *self.turns.first()?;
-            let (_, id, _) = *self.waiting.iter().find(|(own, _, held)| *own == next && !held).unwrap();
+        fn next_of(&self, lanes: &[Option<Lane>]) -> Option<Option<Lane>> {
+            self.turns.iter().map(|(lane, _)| *lane).find(|lane| lanes.contains(lane))
+        }
+
+        fn pop(&mut self, lane: Option<Lane>) -> Option<u64> {
+            let at = self.turns.iter().position(|(own, _)| *own == lane)?;
+            let next = self.turns[at].1;
+            let here =
+                |(own, _, place): &&(QueueClient, u64, Place)| (*own, *place) == (next, Place::Lane(lane));
+            let (_, id, _) = *self.waiting.iter().find(here).unwrap();
             self.remove(id);
-            if self.turns.first() == Some(&next) {
-                self.turns.rotate_left(1);
+            if let Some(at) = self.turns.iter().position(|turn| *turn == (lane, next)) {
+                let turn = self.turns.remove(at);
+                self.turns.push(turn);
             }
             Some(id)
+        }
+
+        fn open(&mut self, lane: Lane) {
+            for at in (0..self.turns.len()).rev() {
+                let (own, client) = self.turns[at];
+                if own == Some(lane) {
+                    match self.turns.contains(&(None, client)) {
+                        true => drop(self.turns.remove(at)),
+                        false => self.turns[at].0 = None,
+                    }
+                }
+            }
+            for (_, _, place) in &mut self.waiting {
+                if *place == Place::Lane(Some(lane)) {
+                    *place = Place::Lane(None);
+                }
+            }
         }
 
         fn make_room(&mut self, client: QueueClient, most: usize) -> Room<u64, u64> {
@@ -349,9 +509,9 @@ mod tests {
             if self.count(other) < self.count(client) + 2 {
                 return Room::None;
             }
-            let (_, id, held) = *self.waiting.iter().rfind(|(own, _, _)| *own == other).unwrap();
+            let (_, id, place) = *self.waiting.iter().rfind(|(own, _, _)| *own == other).unwrap();
             self.remove(id);
-            Room::Instead(if held { Gone::Held(id) } else { Gone::Claim(id) })
+            Room::Instead(if place == Place::Held { Gone::Held(id) } else { Gone::Claim(id) })
         }
     }
 
@@ -367,17 +527,22 @@ mod tests {
         let (mut queue, mut model) = (FairQueue::<u64, u64>::new(), Model::default());
         let mut tickets: Vec<(Ticket, u64)> = Vec::new();
         let (clients, most) = (random.u8(1..6), random.usize(0..20));
+        let lanes = [None, Some(Lane::Worker(WorkerId(1))), Some(Lane::Worker(WorkerId(2)))];
         for id in 0..300 {
             let client = client(random.u8(0..clients));
-            match random.u8(0..12) {
+            let lane = lanes[random.usize(0..3)];
+            match random.u8(0..13) {
                 kind @ 0..6 => {
                     let room = queue.make_room(client, most);
                     assert_eq!(room, model.make_room(client, most), "{seed}");
                     if room != Room::None {
-                        let held = kind == 5;
-                        let ticket = if held { queue.hold(client, id) } else { queue.push(client, id) };
+                        let place = if kind == 5 { Place::Held } else { Place::Lane(lane) };
+                        let ticket = match place {
+                            Place::Held => queue.hold(client, id),
+                            Place::Lane(lane) => queue.push(client, lane, id),
+                        };
                         tickets.push((ticket, id));
-                        model.push(client, id, held);
+                        model.push(client, id, place);
                     }
                 }
                 6 => {
@@ -406,42 +571,58 @@ mod tests {
                     claims.sort_unstable();
                     let retried = std::mem::take(&mut model.retried);
                     let mut waited: Vec<u64> = retried.into_iter().map(|(_, id)| id).collect();
-                    waited.extend(std::iter::from_fn(|| model.pop()));
+                    waited.extend(
+                        lanes
+                            .into_iter()
+                            .flat_map(|lane| std::iter::from_fn(|| model.pop(lane)).collect::<Vec<_>>()),
+                    );
                     waited.sort_unstable();
                     assert_eq!(claims, waited, "{seed}");
                 }
-                _ => assert_eq!(queue.pop(), model.pop(), "{seed}"),
+                10 => {
+                    if let Some(lane) = lane {
+                        queue.open(lane);
+                        model.open(lane);
+                    }
+                }
+                11 => {
+                    assert_eq!(queue.next_of(lanes), model.next_of(&lanes), "{seed}");
+                    assert_eq!(queue.next_of([lane, None]), model.next_of(&[lane, None]), "{seed}");
+                }
+                _ => assert_eq!(queue.pop(lane), model.pop(lane), "{seed}"),
             }
             assert_eq!(queue.len(), model.len(), "{seed}");
-            assert_eq!(queue.has_ordinary(), !model.turns.is_empty(), "{seed}");
+            assert_eq!(queue.has_ordinary(), model.next_of(&[None]).is_some(), "{seed}");
+            assert_eq!(queue.has_lanes(), model.next_of(&lanes[1..]).is_some(), "{seed}");
             assert_eq!(queue.has_claims(), queue.claims().next().is_some(), "{seed}");
-            let held = model.waiting.iter().filter(|(_, _, held)| *held).count();
+            let held = model.waiting.iter().filter(|(_, _, place)| *place == Place::Held).count();
             assert_eq!(queue.claims().count(), model.len() - held, "{seed}");
         }
         for (ticket, _) in tickets {
             queue.leave(ticket);
         }
         let FairQueue { retried, clients, turns, by_length, len, .. } = queue;
-        let nothing = retried.is_empty() && clients.is_empty() && turns.is_empty() && by_length.is_none();
+        let no_turns = turns.any.is_empty() && turns.lanes.is_empty();
+        let nothing = retried.is_empty() && clients.is_empty() && no_turns && by_length.is_none();
         assert!(nothing && len == 0, "whatever has left has left nothing: {seed}");
     }
 
     fn popped(queue: &mut FairQueue<u64, u64>) -> Vec<u64> {
-        std::iter::from_fn(|| queue.pop()).collect()
+        std::iter::from_fn(|| queue.pop(None)).collect()
     }
 
     #[test]
     fn one_of_each_client_is_served_in_turn_and_those_of_one_in_their_order() {
         let mut queue = FairQueue::new();
         for id in 0..5 {
-            queue.push(client(1), id);
+            queue.push(client(1), None, id);
         }
-        queue.push(client(2), 10);
-        queue.push(client(2), 11);
+        queue.push(client(2), None, 10);
+        queue.push(client(2), None, 11);
         queue.hold(client(3), 20);
-        queue.push(client(0), 30);
-        assert_eq!(queue.pop(), Some(0));
-        queue.push(client(4), 40);
+        queue.push(client(0), None, 30);
+        assert_eq!(queue.pop(None), Some(0));
+        queue.push(client(4), None, 40);
         assert_eq!(popped(&mut queue), [10, 30, 1, 40, 11, 2, 3, 4]);
         assert_eq!(queue.len(), 1, "what is held stays");
     }
@@ -451,13 +632,13 @@ mod tests {
         let mut queue = FairQueue::new();
         for id in 0..4 {
             assert_eq!(queue.make_room(client(1), 4), Room::Free);
-            queue.push(client(1), id);
+            queue.push(client(1), None, id);
         }
         assert_eq!(queue.make_room(client(1), 4), Room::None);
         assert_eq!(queue.make_room(client(2), 4), Room::Instead(Gone::Claim(3)));
-        queue.push(client(2), 10);
+        queue.push(client(2), None, 10);
         assert_eq!(queue.make_room(client(2), 4), Room::Instead(Gone::Claim(2)));
-        queue.push(client(2), 11);
+        queue.push(client(2), None, 11);
         assert_eq!(queue.make_room(client(2), 4), Room::None, "both have two");
         assert_eq!(queue.make_room(client(1), 4), Room::None);
         assert_eq!(
@@ -467,7 +648,7 @@ mod tests {
         );
         queue.hold(client(3), 20);
         assert_eq!(queue.make_room(client(4), 4), Room::Instead(Gone::Claim(1)));
-        queue.push(client(4), 30);
+        queue.push(client(4), None, 30);
         assert_eq!(queue.make_room(client(5), 4), Room::None, "nobody has more than one");
         assert_eq!(popped(&mut queue), [0, 10, 30]);
     }
@@ -476,7 +657,7 @@ mod tests {
     fn held_places_make_room_as_claims_do_and_retried_claims_never() {
         let mut queue = FairQueue::new();
         queue.hold(client(1), 0);
-        queue.push(client(1), 1);
+        queue.push(client(1), None, 1);
         queue.hold(client(1), 2);
         assert_eq!(queue.make_room(client(2), 3), Room::Instead(Gone::Held(2)));
         queue.push_retried(WorkerId(1), 3);

@@ -5,6 +5,9 @@
 //! starting or stopping a process, or sending a byte to one.
 
 mod address;
+mod affinity;
+mod claim;
+mod client_workers;
 mod fair_queue;
 mod in_flight;
 mod member;
@@ -15,9 +18,12 @@ mod report;
 mod saturation;
 mod state;
 #[cfg(test)]
+mod sticky_tests;
+#[cfg(test)]
 mod tests;
 mod worker_fault;
 mod worker_slot;
+mod worker_slots;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -30,6 +36,8 @@ use crate::name::{ClientNet, GenerationId, WorkerId};
 use crate::time::timer;
 
 pub use address::Address;
+pub(crate) use affinity::{Affinity, ItsClients};
+pub(crate) use claim::{Claim, ClaimError};
 use fair_queue::Ticket;
 pub(crate) use in_flight::InFlightRequest;
 pub(crate) use member::{Member, Parked};
@@ -37,8 +45,9 @@ pub(crate) use mode::Mode;
 use preemption::Preemption;
 pub(crate) use report::{PoolDemand, PoolReport, WorkerReport, WorkerStanding};
 pub(crate) use saturation::Saturation;
-use state::{Granted, PoolState, QueueEntry, Seat};
+use state::{Granted, PoolState, QueueEntry};
 pub(crate) use worker_fault::WorkerFault;
+use worker_slot::Seat;
 
 /// Hands out workers to requests. Cheap to clone; all clones are the same pool.
 #[derive(Clone)]
@@ -68,35 +77,6 @@ impl PoolInner {
     }
 }
 
-/// Why a claim got no worker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum ClaimError {
-    /// The queue is full. A claim is refused at once, or later, when its place was given to a client with fewer.
-    #[error("the queue is full")]
-    Full,
-    /// The deadline passed while waiting.
-    #[error("no worker became free in time")]
-    Expired {
-        /// Whether the app had any worker that could have become free.
-        any_worker: bool,
-    },
-    /// The app takes no requests.
-    #[error("the app has no workers and gets none")]
-    Closed,
-}
-
-/// A request's wish for a worker, as [`Pool::claim`] takes it.
-#[derive(Clone, Debug)]
-pub(crate) struct Claim {
-    pub(crate) in_flight: InFlightRequest,
-    /// The client of the claim; `None`: unknown, and all such claims count as one client's.
-    pub(crate) client: Option<ClientNet>,
-    /// The time until which the claim may wait.
-    pub(crate) deadline: Instant,
-    /// The worker that must not be taken, because it failed this request before; such a claim waits in front.
-    pub(crate) not: Option<WorkerId>,
-}
-
 impl Pool {
     /// An empty pool, and the handle that fills it. At most `max_queue` claims wait at a time.
     pub(crate) fn new(max_queue: usize) -> (Self, PoolWriter) {
@@ -111,7 +91,8 @@ impl Pool {
 
     /// Takes a free worker of the current generation, the most recently used first; else waits in the queue. The call
     /// itself does either: the future only waits. The queue serves one claim of each client in turn, and the claims of
-    /// one client in the order they came.
+    /// one client in the order they came. A claim with an affinity gets, or waits for, the worker
+    /// that its client has; a client that has none gets the least used one.
     ///
     /// # Errors
     /// [`ClaimError::Full`] and [`ClaimError::Closed`] at once or while it waits, [`ClaimError::Expired`] at
@@ -127,7 +108,13 @@ impl Pool {
             receiver = Some(end);
             sender
         };
-        let granted = self.shared.lock().claim(claim.client, claim.in_flight, claim.not, waiter);
+        let Claim { in_flight, client, not, affinity, .. } = claim;
+        let mut state = self.shared.lock();
+        let granted = match affinity {
+            None => state.claim(client, in_flight, not, waiter),
+            Some(affinity) => state.claim_own((client, affinity), in_flight, not, waiter),
+        };
+        drop(state);
         let outcome = match granted {
             Granted::Seat(seat) => Ok(Ok(self.lease(seat))),
             Granted::Full => Ok(Err(ClaimError::Full)),
@@ -430,9 +417,16 @@ impl PoolWriter {
         self.deliver_all(grants);
     }
 
-    /// Lets a worker finish what it has and gives it nothing new. Unknown workers are no error.
-    pub(crate) fn retire(&self, worker: WorkerId) {
-        self.shared.lock().retire(worker);
+    /// Lets a worker finish what it has and gives it nothing new but what its clients ask, if they stay. Unknown workers
+    /// are no error.
+    pub(crate) fn retire(&self, worker: WorkerId, its_clients: ItsClients) {
+        let grants = self.shared.lock().retire(worker, its_clients);
+        self.deliver_all(grants);
+    }
+
+    /// Lets a retired worker get nothing more at all, if it has nothing in hand; returns whether that is so.
+    pub(crate) fn close_at_rest(&self, worker: WorkerId) -> bool {
+        self.shared.lock().close_at_rest(worker)
     }
 
     /// Notes how a worker ended, in one stable word such as `signal`, for the requests it left unanswered.
@@ -451,7 +445,8 @@ impl PoolWriter {
 
     /// Forgets a worker that is gone. Leases on it stay valid and end by themselves.
     pub(crate) fn remove(&self, worker: WorkerId) {
-        self.shared.lock().remove(worker);
+        let grants = self.shared.lock().remove(worker);
+        self.deliver_all(grants);
     }
 
     /// Sets whether the pool takes requests. Closing refuses those that wait.

@@ -69,6 +69,20 @@ impl<T> NumberedQueue<T> {
         Some(thing)
     }
 
+    /// The first thing.
+    pub(super) fn first(&self) -> Option<&T> {
+        self.places.front().and_then(|(_, thing)| thing.as_ref())
+    }
+
+    /// Adds things that came meanwhile, each at the place of its number. Takes O(n).
+    pub(super) fn merge(&mut self, others: Self) {
+        let mut places: Vec<_> = self.places.drain(..).chain(others.places).collect();
+        places.retain(|(_, thing)| thing.is_some());
+        places.sort_unstable_by_key(|(number, _)| *number);
+        self.len = places.len();
+        self.places = places.into();
+    }
+
     /// The things in their order.
     #[cfg(test)]
     pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
@@ -121,6 +135,18 @@ mod tests {
                         assert_eq!(line.remove(any), model.remove(&any));
                     }
                 }
+                if random.u8(0..40) == 0 {
+                    let odd = line.places.iter().filter(|(number, _)| number % 2 == 1);
+                    let odd: Vec<u64> = odd.map(|(number, _)| *number).collect();
+                    let mut others = NumberedQueue::new();
+                    for number in odd {
+                        if let Some(thing) = line.remove(number) {
+                            others.push(number, thing);
+                        }
+                    }
+                    line.merge(others);
+                }
+                assert_eq!(line.first(), model.first_key_value().map(|(_, thing)| thing));
                 let ends = [model.first_key_value(), model.last_key_value()];
                 let ends = ends.map(|end| end.map(|(number, _)| *number));
                 assert_eq!([line.first_number(), line.last_number()], ends, "round {round}, seed {seed}");

@@ -37,7 +37,8 @@ pub(crate) struct WorkerStanding {
 pub(crate) struct PoolDemand {
     /// Claims since the pool was made.
     pub(crate) claims: u64,
-    /// Requests that wait for a worker; those of held hosts do not count.
+    /// Requests that wait for whichever worker is free first; those of held hosts do not count, nor those that wait for
+    /// the worker that their client has.
     pub(crate) waiting: usize,
 }
 

@@ -22,17 +22,20 @@ pub(crate) struct Saturation {
     /// The worker that has had a request for the longest time.
     pub(crate) worker: WorkerId,
     pub(crate) longest: InFlightRequest,
+    /// Whether other workers have a place left, and the requests wait for the worker that their clients have.
+    pub(crate) others_are_free: bool,
 }
 
 impl Saturation {
     /// The saturation of so many workers by the requests in hand; `None` if there are none.
     pub(super) fn of<'a>(
         workers: usize,
+        others_are_free: bool,
         held: impl Iterator<Item = (&'a Arc<Member>, &'a InFlightRequest)>,
     ) -> Option<Self> {
         let (member, longest) = held.min_by_key(|(_, in_flight)| in_flight.since)?;
         let seats = member.concurrency.get() as usize;
-        Some(Self { workers, seats, worker: member.worker, longest: longest.clone() })
+        Some(Self { workers, seats, worker: member.worker, longest: longest.clone(), others_are_free })
     }
 
     /// The sentence for the log, with what to do about it: "the only worker of chat has had GET /socket.io/ for 10 s;
@@ -40,6 +43,11 @@ impl Saturation {
     pub(crate) fn sentence(&self, app: &AppName, now: Instant) -> String {
         let held = HeldRequest { in_flight: &self.longest, now };
         match (self.workers, self.seats) {
+            _ if self.others_are_free => format!(
+                "worker {} of {app} has {} in hand, the longest of them {held}, and its clients wait for it because of \
+                 `sticky`, though other workers are free; c:N lets it take more",
+                self.worker, self.seats
+            ),
             (..=1, ..=1) => {
                 format!("the only worker of {app} has had {held}; c:N lets it take several, w:N adds workers")
             }
@@ -99,7 +107,8 @@ mod tests {
             target: PathAndQuery::from_static(target),
             since,
         };
-        let saturation = Saturation { workers, seats, worker: WorkerId(7), longest: in_flight };
+        let saturation =
+            Saturation { workers, seats, worker: WorkerId(7), longest: in_flight, others_are_free: false };
         saturation.sentence(&AppName::parse("chat").unwrap(), since + held)
     }
 
@@ -131,6 +140,25 @@ mod tests {
         for (workers, seats, expected) in table {
             assert_eq!(told(workers, seats, poll, Duration::from_millis(10_900)), expected);
         }
+    }
+
+    #[test]
+    fn where_clients_wait_for_their_worker_that_one_is_named() {
+        let since = Instant::now();
+        let longest = InFlightRequest {
+            id: RequestId::random(),
+            method: Method::GET,
+            target: PathAndQuery::from_static("/poll"),
+            since,
+        };
+        let chat = AppName::parse("chat").unwrap();
+        let saturation =
+            Saturation { workers: 1, seats: 2, worker: WorkerId(7), longest, others_are_free: true };
+        assert_eq!(
+            saturation.sentence(&chat, since + Duration::from_secs(3)),
+            "worker 7 of chat has 2 in hand, the longest of them GET /poll for 3 s, and its clients wait for it because \
+             of `sticky`, though other workers are free; c:N lets it take more"
+        );
     }
 
     #[test]

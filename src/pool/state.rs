@@ -3,7 +3,6 @@
 //! Invariant: every seat handed out comes back by [`PoolState::release`] exactly once, and a worker never has more
 //! seats out than its concurrency. Never here: waking anybody.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,29 +11,17 @@ use tokio::time::Instant;
 use crate::budget::{Budget, Reservation};
 use crate::name::{GenerationId, WorkerId};
 
-use super::fair_queue::{FairQueue, Gone, QueueClient, Room, Ticket};
+use super::affinity::{Affinity, ItsClients, Newcomer};
+use super::client_workers::{ClientWorkers, MOST_CLIENTS};
+use super::fair_queue::{FairQueue, Gone, Lane, QueueClient, Room, Ticket};
 use super::in_flight::InFlightRequest;
 use super::member::Member;
 use super::mode::Mode;
 use super::report::{PoolDemand, PoolReport, WorkerReport, WorkerStanding};
 use super::saturation::Saturation;
 use super::worker_fault::WorkerFault;
-use super::worker_slot::WorkerSlot;
-
-/// A seat at a worker, handed out.
-pub(super) struct Seat {
-    pub(super) member: Arc<Member>,
-    pub(super) since: Instant,
-    /// Whether the claim waited for the seat.
-    pub(super) waited: bool,
-    number: usize,
-}
-
-impl Seat {
-    pub(super) fn worker(&self) -> WorkerId {
-        self.member.worker
-    }
-}
+use super::worker_slot::{Seat, WorkerSlot};
+use super::worker_slots::WorkerSlots;
 
 pub(super) enum Granted<W> {
     Seat(Seat),
@@ -59,17 +46,17 @@ pub(super) struct Released<W> {
 struct WaitingClaim<W> {
     in_flight: InFlightRequest,
     waiter: W,
+    /// The client, if it is to keep a worker other than the one that it waits for.
+    newcomer: Option<Newcomer>,
 }
 
 /// The whole state of a pool.
 pub(super) struct PoolState<W> {
-    slots: BTreeMap<WorkerId, WorkerSlot>,
-    /// Workers with a free seat, each once, the last freed one behind the others. The list may have workers that are no
-    /// longer routable, which are removed when they come up.
-    free: Vec<WorkerId>,
+    slots: WorkerSlots,
     /// Claims that wait, and requests of held hosts, which count as waiting.
     queue: FairQueue<WaitingClaim<W>, W>,
-    current: GenerationId,
+    /// The workers of clients that are known by their addresses.
+    client_workers: ClientWorkers,
     max_queue: usize,
     mode: Mode,
     claims: u64,
@@ -80,10 +67,9 @@ pub(super) struct PoolState<W> {
 impl<W> PoolState<W> {
     pub(super) fn new(max_queue: usize) -> Self {
         Self {
-            slots: BTreeMap::new(),
-            free: Vec::new(),
+            slots: WorkerSlots::default(),
             queue: FairQueue::new(),
-            current: GenerationId::default(),
+            client_workers: ClientWorkers::new(MOST_CLIENTS),
             max_queue,
             mode: Mode::Open,
             claims: 0,
@@ -103,16 +89,59 @@ impl<W> PoolState<W> {
             return Granted::Closed;
         }
         self.claims += 1;
-        if let Some((worker, number)) = self.pop_free(not) {
-            return Granted::Seat(self.seat(worker, number, in_flight, false));
+        if let Some((worker, number)) = self.slots.pop_free(not) {
+            return Granted::Seat(self.slots.seat(worker, number, in_flight, false));
         }
+        self.enqueue(client, (not, None), (in_flight, None), waiter)
+    }
+
+    /// Gives a claim a seat at the worker that its client has, or a place in that worker's line. A client without one
+    /// gets the least used, and keeps it.
+    pub(super) fn claim_own(
+        &mut self,
+        (client, affinity): (QueueClient, Affinity),
+        in_flight: InFlightRequest,
+        not: Option<WorkerId>,
+        waiter: impl FnOnce() -> W,
+    ) -> Granted<W> {
+        if self.mode == Mode::Closed {
+            return Granted::Closed;
+        }
+        self.claims += 1;
+        let (had, remembered) = match affinity {
+            Affinity::Shown(had) => (had, None),
+            Affinity::Address => (client.and_then(|client| self.client_workers.of(client)), client),
+        };
+        let newcomer = Newcomer { remembered, had_one: had.is_some() };
+        let own = had.filter(|worker| Some(*worker) != not && self.slots.serves_its_clients(*worker));
+        if let Some((worker, number)) = own.and_then(|own| self.slots.take_free(own)) {
+            return Granted::Seat(self.slots.seat(worker, number, in_flight, false));
+        }
+        if own.is_none()
+            && let Some((worker, number)) = self.slots.take_least_used(not)
+        {
+            self.settle_in(worker, newcomer);
+            return Granted::Seat(self.slots.seat(worker, number, in_flight, false));
+        }
+        self.enqueue(client, (not, own.map(Lane::Worker)), (in_flight, Some(newcomer)), waiter)
+    }
+
+    /// Gives a claim a place in the queue: in front, if it is not for the worker `not`, else in its lane.
+    fn enqueue(
+        &mut self,
+        client: QueueClient,
+        (not, lane): (Option<WorkerId>, Option<Lane>),
+        (in_flight, newcomer): (InFlightRequest, Option<Newcomer>),
+        waiter: impl FnOnce() -> W,
+    ) -> Granted<W> {
         if let Some(not) = not {
             // A claim that waited before goes in front, and is not refused for its bad luck.
-            let ticket = self.queue.push_retried(not, WaitingClaim { in_flight, waiter: waiter() });
+            let waiting = WaitingClaim { in_flight, waiter: waiter(), newcomer };
+            let ticket = self.queue.push_retried(not, waiting);
             return Granted::Waiting(QueueEntry { ticket, pushed_out: None });
         }
         let Some(pushed_out) = self.make_room(client) else { return Granted::Full };
-        let ticket = self.queue.push(client, WaitingClaim { in_flight, waiter: waiter() });
+        let ticket = self.queue.push(client, lane, WaitingClaim { in_flight, waiter: waiter(), newcomer });
         Granted::Waiting(QueueEntry { ticket, pushed_out })
     }
 
@@ -144,31 +173,22 @@ impl<W> PoolState<W> {
 
     pub(super) fn release(&mut self, seat: &Seat) -> Released<W> {
         let worker = seat.worker();
-        let current = self.current;
-        let Some(slot) = self.slots.get_mut(&worker) else {
+        let Some(freed) = self.slots.free(seat) else {
             return Released { grant: None, tell_supervisor: false };
         };
-        let was_full = slot.is_full();
-        slot.seats[seat.number] = None;
-        slot.busy -= 1;
-        slot.served += 1;
-        let due = slot.recycle_after.is_some_and(|limit| slot.served == limit);
-        if !slot.routable(current) {
-            // A connection that is kept after this last request would keep a worker waiting that is to end.
-            slot.member.close_parked();
-            return Released { grant: None, tell_supervisor: slot.at_rest() || due };
+        if !freed.routable {
+            let leaves = self.slots.serves_its_clients(worker);
+            let grant = if leaves { self.serve_lane(Lane::Worker(worker), worker) } else { None };
+            return Released { grant, tell_supervisor: freed.at_rest || freed.due };
         }
-        if !was_full && let Some(at) = self.free.iter().rposition(|free| *free == worker) {
-            self.free.remove(at);
-        }
-        self.free.push(worker);
-        Released { grant: self.serve_next(), tell_supervisor: due }
+        let grant = if self.queue.has_lanes() { self.serve_next_at(worker) } else { self.serve_next() };
+        Released { grant, tell_supervisor: freed.due }
     }
 
     /// Takes a place for a tunnel; `None` when the worker has none left for the client. A worker that is gone counts
     /// none.
     pub(super) fn open_tunnel(&self, worker: WorkerId, client: QueueClient) -> Option<Reservation> {
-        let Some(slot) = self.slots.get(&worker) else { return Some(Budget::new(0).reserve(client)) };
+        let Some(slot) = self.slots.get(worker) else { return Some(Budget::new(0).reserve(client)) };
         let mut place = slot.tunnels.reserve(client);
         place.grow_to(1).then_some(place)
     }
@@ -176,22 +196,22 @@ impl<W> PoolState<W> {
     /// Whether the supervisor should look after a tunnel's end: it was the worker's last one.
     pub(super) fn is_without_tunnels(&self, worker: WorkerId) -> bool {
         // A worker that is due may have waited for this; one that drains is done if it has nothing else in hand.
-        self.slots.get(&worker).is_some_and(|slot| slot.tunnels.held() == 0)
+        self.slots.get(worker).is_some_and(|slot| slot.tunnels.held() == 0)
     }
 
     pub(super) fn condemn(&mut self, worker: WorkerId, why: WorkerFault) {
-        if let Some(slot) = self.slots.get_mut(&worker) {
+        if let Some(slot) = self.slots.get_mut(worker) {
             slot.condemned.get_or_insert(why);
         }
     }
 
     /// Notes that a worker let a request's time pass; returns whether that is new.
     pub(super) fn doubt(&mut self, worker: WorkerId) -> bool {
-        self.slots.get_mut(&worker).is_some_and(|slot| !std::mem::replace(&mut slot.doubted, true))
+        self.slots.get_mut(worker).is_some_and(|slot| !std::mem::replace(&mut slot.doubted, true))
     }
 
     pub(super) fn trust(&mut self, worker: WorkerId) {
-        if let Some(slot) = self.slots.get_mut(&worker) {
+        if let Some(slot) = self.slots.get_mut(worker) {
             slot.doubted = false;
         }
     }
@@ -202,53 +222,72 @@ impl<W> PoolState<W> {
         {
             return None;
         }
-        let routable = || self.slots.values().filter(|slot| slot.routable(self.current));
-        let held = routable()
-            .flat_map(|slot| slot.seats.iter().flatten().map(|in_flight| (&slot.member, in_flight)));
-        let saturation = Saturation::of(routable().count(), held)?;
+        let routable = || self.slots.routable();
+        let others_are_free =
+            routable().any(|slot| !slot.is_full()) && routable().any(WorkerSlot::has_clients);
+        let full = || routable().filter(|slot| slot.is_full() || !others_are_free);
+        let held =
+            full().flat_map(|slot| slot.seats.iter().flatten().map(|in_flight| (&slot.member, in_flight)));
+        let saturation = Saturation::of(full().count(), others_are_free, held)?;
         self.saturation_told = Some(now);
         Some(saturation)
     }
 
     /// Notes how often a worker has loaded its app anew; returns whether the count changed.
     pub(super) fn note_reloads(&mut self, worker: WorkerId, count: u64) -> bool {
-        let Some(slot) = self.slots.get_mut(&worker) else { return false };
+        let Some(slot) = self.slots.get_mut(worker) else { return false };
         std::mem::replace(&mut slot.reloads, count) != count
     }
 
     pub(super) fn publish(&mut self, member: Arc<Member>, recycle_after: Option<u64>) -> Vec<(W, Seat)> {
-        let worker = member.worker;
-        let routable = member.generation == self.current;
-        self.slots.insert(worker, WorkerSlot::new(member, recycle_after));
-        if routable {
-            self.free.push(worker);
-        }
+        self.slots.publish(member, recycle_after);
         self.serve_all()
     }
 
     pub(super) fn promote(&mut self, generation: GenerationId) -> Vec<(W, Seat)> {
-        self.current = generation;
-        let free = self.slots.iter().filter(|(_, slot)| slot.routable(generation) && !slot.is_full());
-        self.free = free.map(|(worker, _)| *worker).collect();
+        self.slots.promote(generation);
+        for lane in self.queue.lanes() {
+            self.queue.open(lane);
+        }
         self.serve_all()
     }
 
-    pub(super) fn retire(&mut self, worker: WorkerId) {
-        if let Some(slot) = self.slots.get_mut(&worker) {
+    pub(super) fn retire(&mut self, worker: WorkerId, its_clients: ItsClients) -> Vec<(W, Seat)> {
+        if let Some(slot) = self.slots.get_mut(worker) {
             slot.retired = true;
+            slot.keeps_clients = its_clients == ItsClients::Stay;
             // An idle connection would keep a worker that waits for its clients from ending.
             slot.member.retire();
         }
+        if its_clients == ItsClients::Go { self.open_line(worker) } else { Vec::new() }
+    }
+
+    /// Lets a retired worker get nothing more at all, if it has nothing in hand; returns whether that is so.
+    pub(super) fn close_at_rest(&mut self, worker: WorkerId) -> bool {
+        let Some(slot) = self.slots.get_mut(worker) else { return true };
+        let at_rest = slot.at_rest();
+        slot.keeps_clients &= !at_rest;
+        at_rest
     }
 
     pub(super) fn note_end(&self, worker: WorkerId, cause: &'static str) {
-        if let Some(slot) = self.slots.get(&worker) {
+        if let Some(slot) = self.slots.get(worker) {
             slot.member.note_end(cause);
         }
     }
 
-    pub(super) fn remove(&mut self, worker: WorkerId) {
-        self.slots.remove(&worker);
+    pub(super) fn remove(&mut self, worker: WorkerId) -> Vec<(W, Seat)> {
+        self.slots.remove(worker);
+        self.open_line(worker)
+    }
+
+    /// Lets any worker serve the claims that wait for this one, which is to take nothing any more.
+    fn open_line(&mut self, worker: WorkerId) -> Vec<(W, Seat)> {
+        if !self.queue.has_lanes() {
+            return Vec::new();
+        }
+        self.queue.open(Lane::Worker(worker));
+        self.serve_all()
     }
 
     /// Sets whether the pool takes requests. When it closes, returns the waiters; dropping them refuses them.
@@ -265,7 +304,7 @@ impl<W> PoolState<W> {
     }
 
     pub(super) fn demand(&self) -> PoolDemand {
-        PoolDemand { claims: self.claims, waiting: self.queue.claims_len() }
+        PoolDemand { claims: self.claims, waiting: self.queue.claims_for_any() }
     }
 
     pub(super) fn is_resting(&self) -> bool {
@@ -273,25 +312,26 @@ impl<W> PoolState<W> {
     }
 
     pub(super) fn any_worker(&self) -> bool {
-        self.slots.values().any(|slot| slot.routable(self.current))
+        self.slots.routable().next().is_some()
     }
 
     pub(super) fn routable(&self) -> usize {
-        self.slots.values().filter(|slot| slot.routable(self.current)).count()
+        self.slots.routable().count()
     }
 
     /// How many requests the workers take at a time, while one waits.
     pub(super) fn wanted_places(&self) -> Option<usize> {
-        let routable = || self.slots.values().filter(|slot| slot.routable(self.current));
-        self.queue.has_claims().then(|| routable().map(|slot| slot.member.concurrency.get() as usize).sum())
+        self.queue
+            .has_claims()
+            .then(|| self.slots.routable().map(|slot| slot.member.concurrency.get() as usize).sum())
     }
 
     pub(super) fn standings(&self) -> Vec<WorkerStanding> {
-        self.slots.values().map(|slot| self.standing(slot)).collect()
+        self.slots.all().map(|slot| self.standing(slot)).collect()
     }
 
     pub(super) fn report(&self) -> PoolReport {
-        let workers = self.slots.values().map(|slot| WorkerReport {
+        let workers = self.slots.all().map(|slot| WorkerReport {
             standing: self.standing(slot),
             in_flight: slot.seats.iter().flatten().cloned().collect(),
         });
@@ -308,82 +348,62 @@ impl<W> PoolState<W> {
             served: slot.served,
             reloads: slot.reloads,
             recycle_due: slot.recycle_after.is_some_and(|limit| slot.served >= limit),
-            routable: slot.routable(self.current),
+            routable: self.slots.is_routable(slot),
             condemned: slot.condemned,
             doubted: slot.doubted,
             distrusted: slot.member.is_distrusted(),
         }
     }
 
-    /// Takes a free seat of the routable worker, other than `not`, that has the least in hand; of several that of the
-    /// one freed last.
-    fn pop_free(&mut self, not: Option<WorkerId>) -> Option<(WorkerId, usize)> {
-        let mut best: Option<(usize, usize)> = None;
-        let mut at = self.free.len();
-        while at > 0 {
-            at -= 1;
-            let worker = self.free[at];
-            let Some(slot) = self.slots.get(&worker).filter(|slot| slot.routable(self.current)) else {
-                self.free.remove(at);
-                best = best.map(|(place, busy)| (place - 1, busy));
-                continue;
-            };
-            if Some(worker) == not {
-                continue;
-            }
-            if best.is_none_or(|(_, busy)| slot.busy < busy) {
-                best = Some((at, slot.busy));
-            }
-            if slot.busy == 0 {
-                break;
-            }
+    /// Notes that a client has this worker from now on.
+    fn settle_in(&mut self, worker: WorkerId, Newcomer { remembered, had_one }: Newcomer) {
+        if let Some(slot) = self.slots.get_mut(worker) {
+            slot.newest_client = self.claims;
+            slot.member.metrics.client_given_worker(if had_one { "moved" } else { "new" });
         }
-        let (at, _) = best?;
-        let worker = self.free[at];
-        let slot = &self.slots[&worker];
-        if slot.busy + 1 == slot.seats.len() {
-            self.free.remove(at);
+        if let Some(client) = remembered {
+            self.client_workers.note(client, worker);
         }
-        Some((worker, slot.seats.iter().position(Option::is_none)?))
-    }
-
-    fn seat(
-        &mut self,
-        worker: WorkerId,
-        number: usize,
-        mut in_flight: InFlightRequest,
-        waited: bool,
-    ) -> Seat {
-        let slot = self.slots.get_mut(&worker).expect("a free seat belongs to a known worker");
-        let since = Instant::now();
-        in_flight.since = since;
-        slot.seats[number] = Some(in_flight);
-        slot.busy += 1;
-        Seat { member: Arc::clone(&slot.member), since, waited, number }
     }
 
     /// Gives a free seat to a waiting claim: to one that had another worker before, else to that of the client whose
     /// turn it is.
     fn serve_next(&mut self) -> Option<(W, Seat)> {
         let (waiting, (worker, number)) = if let Some(not) = self.first_retried() {
-            let free = self.pop_free(Some(not))?;
+            let free = self.slots.pop_free(Some(not))?;
             (self.queue.pop_retried(not)?, free)
         } else if self.queue.has_ordinary() {
-            let free = self.pop_free(None)?;
-            (self.queue.pop()?, free)
+            let free = self.slots.pop_free(None)?;
+            (self.queue.pop(None)?, free)
         } else {
             return None;
         };
-        let WaitingClaim { in_flight, waiter } = waiting;
-        Some((waiter, self.seat(worker, number, in_flight, true)))
+        let WaitingClaim { in_flight, waiter, newcomer } = waiting;
+        if let Some(newcomer) = newcomer {
+            self.settle_in(worker, newcomer);
+        }
+        Some((waiter, self.slots.seat(worker, number, in_flight, true)))
+    }
+
+    /// Gives the seat that a worker has free to a waiting claim, where some wait for one worker alone.
+    fn serve_next_at(&mut self, worker: WorkerId) -> Option<(W, Seat)> {
+        let own = Some(Lane::Worker(worker));
+        match self.queue.next_of([own, None]) {
+            Some(Some(lane)) if self.first_retried().is_none() => self.serve_lane(lane, worker),
+            _ => self.serve_next(),
+        }
+    }
+
+    /// Gives a free seat of the worker to the claim of the lane whose turn it is.
+    fn serve_lane(&mut self, lane: Lane, worker: WorkerId) -> Option<(W, Seat)> {
+        let WaitingClaim { in_flight, waiter, .. } = self.queue.pop(Some(lane))?;
+        let (worker, number) = self.slots.take_free(worker).expect("a claim is served where a seat is free");
+        Some((waiter, self.slots.seat(worker, number, in_flight, true)))
     }
 
     /// The worker that the first retried claim must not get, if another worker is free.
     fn first_retried(&self) -> Option<WorkerId> {
-        let is_free = |worker: &WorkerId| {
-            self.slots.get(worker).is_some_and(|slot| slot.routable(self.current) && !slot.is_full())
-        };
-        self.queue.first_retried(|not| self.free.iter().any(|worker| *worker != not && is_free(worker)))
+        self.queue.first_retried(|not| self.slots.any_free_but(not))
     }
 
     fn serve_all(&mut self) -> Vec<(W, Seat)> {

@@ -21,7 +21,7 @@ fn claim(not: Option<WorkerId>) -> Claim {
         target: PathAndQuery::from_static("/"),
         since: Instant::now(),
     };
-    Claim { in_flight, client: None, deadline: Instant::now() + Duration::from_secs(10), not }
+    Claim { in_flight, client: None, deadline: Instant::now() + Duration::from_secs(10), not, affinity: None }
 }
 
 /// A claim of the client with this number; 0: of an unnamed client.
@@ -316,7 +316,12 @@ async fn history(mut random: fastrand::Rng) -> Result<(), String> {
         match random.u8(0..10) {
             0..4 => {
                 let (pool, not) = (pool.clone(), known.filter(|_| random.u8(0..5) == 0));
-                let claim = Claim { not, ..claim_of(random.u8(0..4)) };
+                let affinity = match random.u8(0..4) {
+                    0 => Some(Affinity::Shown(known)),
+                    1 => Some(Affinity::Address),
+                    _ => None,
+                };
+                let claim = Claim { not, affinity, ..claim_of(random.u8(0..4)) };
                 waiting.push(tokio::spawn(async move { pool.claim(claim).await }));
             }
             4 | 5 if !held.is_empty() => drop(held.swap_remove(random.usize(..held.len()))),
@@ -326,7 +331,9 @@ async fn history(mut random: fastrand::Rng) -> Result<(), String> {
                 next_worker += 1;
             }
             8 => match (known, random.u8(0..3)) {
-                (Some(worker), 0) => writer.retire(worker),
+                (Some(worker), 0) => {
+                    writer.retire(worker, if random.bool() { ItsClients::Stay } else { ItsClients::Go });
+                }
                 (Some(worker), 1) => writer.remove(worker),
                 (Some(worker), _) => held
                     .iter()

@@ -47,7 +47,8 @@ pub(crate) struct AppSpec {
     pub(crate) rules: Arc<Rules>,
     /// What runs beside the app's workers.
     pub(crate) jobs: Arc<JobSettings>,
-    /// Warnings of settings that are dangerous together with the app's files, a sentence each.
+    /// Warnings of settings that are dangerous together with the app's files, or do not do what they are for, a sentence
+    /// each.
     pub(crate) warnings: Vec<String>,
 }
 

@@ -28,7 +28,7 @@ pub use jobs::JobName;
 pub(crate) use server::{AccessFormat, CertFiles, CertSources, Hsts, Scheme, ServerSpec};
 pub(crate) use setting_types::{
     BackendChoice, Compress, OwnPages, PortChoice, Protocol, ProxiedListener, Rate, ReadyBy, ReadyWhen,
-    Reload, Scripts, WorkerCount, WorkerRange,
+    Reload, Scripts, Sticky, WorkerCount, WorkerRange,
 };
 pub use setting_types::{Listen, ReloadSignal};
 pub use settings::table::Memory;

@@ -199,6 +199,16 @@ choices! {
         All = "all",
     }
 
+    /// The means by which a client's requests find the worker that has answered it before.
+    Sticky {
+        /// By nothing: any worker takes them.
+        Off = "off",
+        /// By a cookie.
+        Cookie = "cookie",
+        /// By the client's address.
+        Address = "address",
+    }
+
     /// The effect of a change of the app's files.
     Reload {
         /// A change has no effect.

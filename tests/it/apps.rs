@@ -86,8 +86,12 @@ async fn each_sample_without_a_test_of_its_own_is_served() {
     let samples = std::fs::read_dir("tests/apps").unwrap().map(|entry| entry.unwrap());
     let names: Vec<_> = samples.map(|entry| entry.file_name().into_string().unwrap()).collect();
     assert!(names.len() > 15, "{names:?}");
-    let tests =
-        [include_str!("apps.rs"), include_str!("programs/symfony.rs"), include_str!("programs/webdav.rs")];
+    let tests = [
+        include_str!("apps.rs"),
+        include_str!("chat.rs"),
+        include_str!("programs/symfony.rs"),
+        include_str!("programs/webdav.rs"),
+    ];
     for name in names.iter().filter(|name| !tests.concat().contains(&format!("\"{name}\""))) {
         let checked = Command::new(SERVER).args(["check", &format!("tests/apps/{name}")]).output().unwrap();
         let told = String::from_utf8_lossy(&checked.stderr);

@@ -2,6 +2,7 @@
 
 use futures_util::future::join_all;
 use rip_server::api::AppStatus;
+use tokio::sync::watch;
 
 use crate::support::{Server, Setup, soon, until};
 
@@ -74,6 +75,45 @@ async fn workers_come_while_requests_wait_and_go_after_a_quiet_time() {
     }
     let status = server.ctl(&["status"]).await.expect(0).out;
     assert!(status.contains("1 to 3 workers by load: 1 now, 2 until "), "{status}");
+}
+
+/// A client that asks without a pause while there are to be more than `number` of them. Returns how many answers came.
+async fn ask_on(server: &Server, number: usize, mut clients: watch::Receiver<Option<usize>>) -> usize {
+    for round in 0.. {
+        let wanted = clients.wait_for(|wanted| wanted.is_none_or(|wanted| wanted > number)).await.unwrap();
+        if wanted.is_none() {
+            return round;
+        }
+        drop(wanted);
+        let body = format!("{number}: {round}");
+        let (reply, expected) = match round % 2 {
+            0 => (server.get("/slow?ms=60").await, "slow\n"),
+            _ => (server.post("/echo", body.as_bytes()).await, body.as_str()),
+        };
+        assert_eq!((reply.status, reply.text()), (200, expected), "{}", reply.reason());
+    }
+    unreachable!("it asks until there are no clients")
+}
+
+#[tokio::test]
+async fn a_load_that_doubles_and_halves_is_followed_and_all_of_it_is_answered() {
+    let server = Setup::scripted().words(&["w:1..4"]).rules("workers_quiet = '1s'").start().await;
+    let (clients, wanted) = watch::channel(Some(0));
+    let asking = (0..4).map(|number| ask_on(&server, number, wanted.clone()));
+    let steering = async {
+        for count in [1, 2, 4, 2, 1] {
+            clients.send_replace(Some(count));
+            at_rest(&server, count).await;
+        }
+        clients.send_replace(None);
+    };
+    let (answered, ()) = tokio::join!(join_all(asking), steering);
+    assert!(answered.iter().all(|answered| *answered > 2), "{answered:?}");
+    let (changes, page) = (changes(&server), server.ctl(&["metrics"]).await.expect(0).out);
+    let ups = changes.iter().filter(|change| change.contains(" wait")).count();
+    assert!(ups >= 2 && changes.len() - ups >= 3, "{changes:?}");
+    assert!(!page.contains("rip_refused_total{"), "{page}");
+    server.meeting.assert_no_violations();
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use std::task::Poll;
 
 use bytes::Bytes;
 use http::HeaderMap;
+use http::request::Parts;
 use http_body::{Body, Frame};
 use http_body_util::BodyExt;
 use tokio::time::Instant;
@@ -252,6 +253,12 @@ impl<'a> BodyCollector<'a> {
         let trailed = !self.trailers.is_empty();
         Ok(if trailed { RequestBody::WithTrailers(Box::new((body, self.trailers))) } else { body })
     }
+}
+
+/// The bytes of a head over HTTP/2, about; one of HTTP/1 is counted as it comes.
+pub(super) fn size_of_head(parts: &Parts) -> usize {
+    let fields = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len());
+    fields.sum::<usize>() + parts.uri.path().len() + parts.uri.query().map_or(0, str::len)
 }
 
 /// A body takes at most this fraction of the room that all share: one of so many.

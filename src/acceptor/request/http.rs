@@ -21,7 +21,7 @@ use super::auth::{AuthOutcome, identify};
 use super::builtin;
 use super::client_answer::Answer;
 use super::client_request::ClientRequest;
-use super::collect::{Collecting, collect};
+use super::collect::{Collecting, collect, size_of_head};
 use super::compress::by_settings;
 use super::pause::wait_while_paused;
 use super::redirect;
@@ -30,6 +30,7 @@ use super::route;
 use super::route::Host;
 use super::scripts::{Resolved, resolve};
 use super::setting_notice;
+use super::sticky;
 use super::worker_target::{WorkerTarget, changed_fields};
 use crate::acceptor::body::client_body::ClientBody;
 use crate::acceptor::body::request_body::{RequestBody, check_length, discard};
@@ -90,7 +91,7 @@ pub(in crate::acceptor) async fn answer_to(conn: &Rc<Connection>, request: Clien
     recording.note_head(response.headers());
     recording.note(|record| {
         record.status = if record.reason == Some("client-gone") { 499 } else { response.status().as_u16() };
-        if has_no_body(&parts.method, &response) && record.status != 499 {
+        if reply::has_no_body(&parts.method, &response) && record.status != 499 {
             // An answer without a body is complete now: nobody will poll it, which would complete it.
             record.outcome = Outcome::Complete;
         }
@@ -100,11 +101,6 @@ pub(in crate::acceptor) async fn answer_to(conn: &Rc<Connection>, request: Clien
         None => response.body_mut().record(recording),
     }
     Answer { response, id }
-}
-
-/// Whether only the head of the answer is sent (RFC 9112 §6.3), whatever body it has here.
-fn has_no_body(method: &Method, response: &Response<ReplyBody>) -> bool {
-    *method == Method::HEAD || is_bodiless(response.status()) || response.body().is_end_stream()
 }
 
 /// A request without its body.
@@ -223,6 +219,7 @@ async fn answer(
         ready,
         queue_until,
         upgrade: upgrade.take(),
+        sticky: sticky::of(conn, &parts.headers, (rules.sticky, &route.app.name)),
         resent: false,
         handed_on: false,
     };
@@ -244,6 +241,9 @@ async fn answer(
         reply = Box::pin(file.in_place_of(reply)).await?;
     }
     by_settings(&conn.shard.server, (&route.app.metrics, &rules), parts, client.share, &mut reply);
+    if let Some(sticky) = outgoing.sticky {
+        sticky::tell(conn, &sticky, (&route, client, outgoing.origin.proto), &mut reply);
+    }
     Ok(reply)
 }
 
@@ -288,12 +288,6 @@ async fn take_body(
     let collected = collect(incoming, how).await?;
     *body = None;
     Ok(collected)
-}
-
-/// The bytes of a head over HTTP/2, about; one of HTTP/1 is counted as it comes.
-fn size_of_head(parts: &Parts) -> usize {
-    let fields = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len());
-    fields.sum::<usize>() + parts.uri.path().len() + parts.uri.query().map_or(0, str::len)
 }
 
 fn origin_of<'a>(

@@ -19,4 +19,5 @@ pub(in crate::acceptor) mod route;
 pub(in crate::acceptor) mod scripts;
 mod sent_file;
 pub(in crate::acceptor) mod setting_notice;
+mod sticky;
 mod worker_target;

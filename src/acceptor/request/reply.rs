@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
-use http::{Response, StatusCode};
+use http::{Method, Response, StatusCode};
 use http_body::Body;
 
 use crate::files::error_pages::ErrorPages;
@@ -13,6 +13,7 @@ use crate::name::RequestId;
 
 use crate::acceptor::error::ServeError;
 use crate::acceptor::upstream::reply_body::{Reply, ReplyBody};
+use crate::acceptor::wire::headers::is_bodiless;
 
 /// `X-Rip-Reason`: why the server answered in the app's place.
 pub(in crate::acceptor) const REASON: HeaderName = HeaderName::from_static("x-rip-reason");
@@ -64,6 +65,11 @@ pub(in crate::acceptor) fn plain(status: StatusCode, kind: &'static str, body: B
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     response
+}
+
+/// Whether only the head of the answer is sent (RFC 9112 §6.3), whatever body it has here.
+pub(super) fn has_no_body(method: &Method, reply: &Response<ReplyBody>) -> bool {
+    *method == Method::HEAD || is_bodiless(reply.status()) || reply.body().is_end_stream()
 }
 
 /// Takes the body off an answer to a HEAD (RFC 9110 §9.3.2): over HTTP/2 the body would be sent, and clients refuse it.

@@ -9,9 +9,10 @@ use http::uri::PathAndQuery;
 
 use crate::directory::Route;
 use crate::name::{AmbiguousPath, PathPrefix};
-use crate::spec::Rules;
 use crate::spec::field_names::is_hop_by_hop;
+use crate::spec::{Rules, Sticky};
 
+use super::sticky;
 use crate::acceptor::access::identity::Identity;
 use crate::acceptor::error::ServeError;
 use crate::acceptor::peer::RequestClient;
@@ -70,7 +71,7 @@ impl<'a> WorkerTarget<'a> {
 
 /// A request's fields without those that only the server may set, and with the changes of the app's settings; `None`:
 /// no change. A client's `Connection` takes none of the changed fields away. Where the server sends files for workers,
-/// only settings tell the workers so.
+/// only settings tell the workers so; the cookie of a sticky client is the server's own.
 pub(super) fn changed_fields(
     sent: &HeaderMap,
     rules: &Rules,
@@ -78,10 +79,14 @@ pub(super) fn changed_fields(
 ) -> Option<Box<HeaderMap>> {
     let changes = &rules.request_fields;
     let asks = !rules.accel.is_empty() && SENDFILE_HINTS.iter().any(|name| sent.contains_key(name));
-    if changes.is_empty() && identity.is_none() && !asks {
+    let shown = rules.sticky == Sticky::Cookie && sticky::is_shown(sent);
+    if changes.is_empty() && identity.is_none() && !asks && !shown {
         return None;
     }
     let mut headers = sent.clone();
+    if shown {
+        sticky::take_out(&mut headers);
+    }
     for name in identity.iter().flat_map(|identity| &identity.hidden) {
         headers.remove(name);
     }

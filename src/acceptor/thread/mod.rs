@@ -17,4 +17,5 @@ pub(in crate::acceptor) mod sole_request;
 pub(in crate::acceptor) mod stall_limit;
 pub(in crate::acceptor) mod upstreams;
 pub(in crate::acceptor) mod windows;
+pub(in crate::acceptor) mod worker_seal;
 pub(in crate::acceptor) mod write_batch;

@@ -19,6 +19,8 @@ use crate::acceptor::body::uploads::Uploads;
 use crate::acceptor::limit::{Limit, LimitLog};
 use crate::acceptor::peer::RateLimit;
 
+use super::worker_seal::WorkerSeal;
+
 /// The limits of clients, and what counts against them; one for all threads.
 pub(in crate::acceptor) struct Server {
     pub(in crate::acceptor) limits: Limits,
@@ -57,6 +59,8 @@ pub(in crate::acceptor) struct Server {
     pub(in crate::acceptor) passwords: Passwords,
     /// Requests that another program is asked about.
     pub(in crate::acceptor) auth_calls: AuthCalls,
+    /// The seal on the workers that clients are told.
+    pub(in crate::acceptor) worker_seal: WorkerSeal,
 }
 
 impl Server {

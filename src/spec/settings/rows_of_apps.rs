@@ -162,6 +162,10 @@ macro_rules! rows_of_apps {
             Tunnels(tunnels: u32): Workers, Count(0, 1_000_000), Is("100"), "N", [Env("RIP_TUNNELS"), App("tunnels")],
                 "upgraded connections and event streams that a worker may hold beside its requests, one client half of them",
                 "what a client may take: [16](#16-security)";
+            Sticky(sticky: Sticky): Workers, Choice(Sticky::WORDS), Is("off"), "off|cookie|address",
+                [Env("RIP_STICKY"), App("sticky")],
+                "whether a client's requests go to the worker that has answered it before: off, by a cookie, or by the client's address",
+                "for apps that keep state in a process, beside `concurrency` above 1; see [7.12](#712-sticky-clients)";
             MaxQueue(max_queue: usize): Times, Count(0, 1_000_000), Is("1024"), "N",
                 [Flag("--max-queue"), Env("RIP_MAX_QUEUE"), Admin("max_queue")],
                 "requests that may wait for a worker of an app; one more is answered 503",

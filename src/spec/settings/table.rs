@@ -34,7 +34,7 @@ use crate::spec::mounts::Mounts;
 use crate::spec::redirects::Redirects;
 use crate::spec::setting_types::{
     BackendChoice, Challenge, Choice, ClientCertMode, Compress, Listen, OwnPages, Protocol, ProxiedListener,
-    Rate, ReadyBy, ReadyWhen, Reload, ReloadSignal, Scripts, WorkerRange,
+    Rate, ReadyBy, ReadyWhen, Reload, ReloadSignal, Scripts, Sticky, WorkerRange,
 };
 
 /// A row of the table.

@@ -16,6 +16,7 @@ mod fastcgi_probe;
 mod file_changes;
 mod generations;
 mod job_runner;
+mod leavers;
 mod listen_check;
 pub(super) mod messages;
 mod phase_change;

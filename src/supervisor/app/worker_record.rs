@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::api::WorkerTally;
-use crate::backend::{Started, WorkerExit};
+use crate::backend::{Backend, Signal, Started, WorkerExit};
 use crate::name::{GenerationId, WorkerId};
 use crate::pool::{Address, WorkerStanding};
 use crate::spec::{AppSpec, ReadyBy, Reload};
@@ -190,6 +190,18 @@ impl WorkerRecord {
         if self.wear.memory.is_some_and(|limit| bytes >= limit) {
             self.due(now, || format!("recycled at {} MiB of memory", bytes >> 20));
             self.tunnels_first = false;
+        }
+    }
+
+    /// Notes the worker's memory, and has the worker killed when it is above its hard limit and the kernel does not
+    /// enforce that.
+    pub(super) fn weigh(&mut self, worker: WorkerId, backend: &dyn Backend, now: Instant) {
+        backend.refresh_memory(worker);
+        let Some(bytes) = backend.memory(worker) else { return };
+        self.note_memory(bytes, now);
+        // Where the kernel enforces the limit, it has already done so.
+        if self.spec.launch.memory.hard.is_some_and(|limit| bytes > limit) {
+            backend.signal(worker, Signal::OutOfMemory);
         }
     }
 

@@ -18,6 +18,7 @@ use crate::spec::{AppSpec, ReadyBy, ReloadSignal};
 
 use super::generations::autoscaler::Load;
 use super::generations::deploy::Generation;
+use super::leavers::Leavers;
 use super::messages::TaskReport;
 use super::phase_change::{PhaseChange, PhaseInput, WorkerNews};
 use super::plan::{RetireReason, WorkerView};
@@ -36,6 +37,7 @@ pub(super) struct AppWorkers {
     /// The channel on which the data path passes on what workers write to it.
     output: mpsc::Sender<(WorkerId, String)>,
     probes: Probes,
+    leavers: Leavers,
     /// The time when the workers' memory is looked at next.
     weigh_at: Option<Instant>,
 }
@@ -50,7 +52,8 @@ impl AppWorkers {
         output: mpsc::Sender<(WorkerId, String)>,
     ) -> Self {
         let probes = Probes::new(app.name.clone(), ctx.clone(), reports);
-        Self { app, ctx, pool, records: BTreeMap::new(), starter, output, probes, weigh_at: None }
+        let (records, leavers) = (BTreeMap::new(), Leavers::new(pool.clone()));
+        Self { app, ctx, pool, records, starter, output, probes, leavers, weigh_at: None }
     }
 
     /// Whether no worker is left.
@@ -217,8 +220,11 @@ impl AppWorkers {
         if let Some(record) = self.records.get(&change.worker) {
             change.log(&self.app.name, record);
         }
-        let PhaseChange { worker, generation, actions, why, .. } = change;
+        let PhaseChange { worker, generation, to, actions, why, .. } = change;
         let mut news = Vec::new();
+        if matches!(to, WorkerPhase::Stopping { .. } | WorkerPhase::Exited) {
+            self.leavers.send_away(worker);
+        }
         for action in actions {
             match action {
                 WorkerAction::Probe => {
@@ -227,7 +233,7 @@ impl AppWorkers {
                     }
                 }
                 WorkerAction::Publish => news.extend(self.publish(worker).map(WorkerNews::Ready)),
-                WorkerAction::Withdraw => self.pool.retire(worker),
+                WorkerAction::Withdraw => self.leavers.withdraw(worker, to, self.records.get(&worker)),
                 WorkerAction::Terminate => self.ctx.backend.signal(worker, Signal::Terminate),
                 WorkerAction::Kill => self.ctx.backend.signal(worker, Signal::Kill),
                 WorkerAction::Fail(failure) => {
@@ -353,7 +359,7 @@ impl AppWorkers {
                 record.note_service(standing, now);
             }
             let idle = standing.is_none_or(|standing| standing.in_flight + standing.tunnels == 0);
-            if idle && matches!(record.state, WorkerPhase::Draining { .. }) {
+            if idle && matches!(record.state, WorkerPhase::Draining { .. }) && self.leavers.may_go(worker) {
                 inputs.push(PhaseInput {
                     worker,
                     event: PhaseEvent::Idle,
@@ -380,11 +386,12 @@ impl AppWorkers {
     pub(super) fn read_clock(&mut self, now: Instant) -> Vec<PhaseInput> {
         let weighing = self.weigh_at.is_none_or(|at| now >= at);
         let mut inputs = Vec::new();
+        self.leavers.send_due_away(now);
         for (worker, record) in &mut self.records {
             let worker = *worker;
             record.note_age(now);
             if weighing && record.weighs() && record.state == WorkerPhase::Ready {
-                weigh(&self.ctx, worker, record, now);
+                record.weigh(worker, &*self.ctx.backend, now);
             }
             if record.state.wake_at().is_some_and(|at| now >= at) {
                 let why = match record.state {
@@ -409,19 +416,7 @@ impl AppWorkers {
         let states = self.records.values().filter_map(|record| record.state.wake_at());
         let ages = self.records.values().filter_map(WorkerRecord::due_at);
         let weighing = self.weigh_at.filter(|_| self.records.values().any(WorkerRecord::weighs));
-        states.chain(ages).chain(weighing).min()
-    }
-}
-
-/// Notes the memory of a worker, and has the worker killed when it is above its hard limit and the kernel does not
-/// enforce that.
-fn weigh(ctx: &AppContext, worker: WorkerId, record: &mut WorkerRecord, now: Instant) {
-    ctx.backend.refresh_memory(worker);
-    let Some(bytes) = ctx.backend.memory(worker) else { return };
-    record.note_memory(bytes, now);
-    // Where the kernel enforces the limit, it has already done so.
-    if record.spec.launch.memory.hard.is_some_and(|limit| bytes > limit) {
-        ctx.backend.signal(worker, Signal::OutOfMemory);
+        states.chain(ages).chain(weighing).chain(self.leavers.wake_at()).min()
     }
 }
 
