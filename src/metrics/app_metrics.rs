@@ -97,6 +97,11 @@ impl AppMetrics {
         self.0.deploys.add(outcome);
     }
 
+    /// Counts a rollback that has ended. Takes a shared lock.
+    pub(crate) fn rollback(&self, outcome: &'static str) {
+        self.0.rollbacks.add(outcome);
+    }
+
     /// Sets a gauge.
     pub(crate) fn set(&self, gauge: AppGauge, count: usize) {
         self.0.gauges[gauge as usize].store(i64::try_from(count).unwrap_or(i64::MAX), Ordering::Relaxed);
@@ -121,6 +126,7 @@ pub(super) struct AppSeries {
     pub(super) scalings: ByCause,
     pub(super) sticky_clients: ByCause,
     pub(super) deploys: ByCause,
+    pub(super) rollbacks: ByCause,
 }
 
 #[derive(Clone, Copy)]

@@ -175,6 +175,11 @@ fn encode_workers(page: &mut MetricsPage<'_>, apps: &AppTable) -> fmt::Result {
             series.deploys.each(|outcome, count| family.count(&[("app", app), ("outcome", outcome)], count))
         })
     })?;
+    page.counter("rollbacks", "Rollbacks that came to an end", |family| {
+        each(apps, |app, series| {
+            series.rollbacks.each(|outcome, count| family.count(&[("app", app), ("outcome", outcome)], count))
+        })
+    })?;
     for (index, (name, help)) in AppGauge::ALL.iter().enumerate() {
         page.gauge(name, help, |family| {
             each(apps, |app, series| {

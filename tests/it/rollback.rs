@@ -77,6 +77,14 @@ async fn the_release_before_serves_again_from_its_own_folder() {
     let folder = shop.join("one");
     std::fs::rename(&folder, shop.join("gone")).unwrap();
     let gone = server.ctl(&["rollback", "shop"]).await.expect(1);
+    let page = server.ctl(&["metrics"]).await.expect(0).out;
+    for line in [
+        "rip_rollbacks_total{app=\"shop\",outcome=\"done\"} 2",
+        "rip_rollbacks_total{app=\"shop\",outcome=\"rejected\"} 1",
+        "rip_deploys_total{app=\"shop\",outcome=\"rejected\"} 1",
+    ] {
+        assert!(page.contains(line), "{line} is not in\n{page}");
+    }
     assert!(gone.err.contains(folder.to_str().unwrap()), "{}", gone.err);
     assert_eq!(version(&server).await, "two");
     server.ctl(&["rollback", "nobody"]).await.expect(4);

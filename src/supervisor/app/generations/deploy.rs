@@ -174,6 +174,8 @@ pub(in crate::supervisor::app) struct Deploy {
     pub(in crate::supervisor::app) begun: Instant,
     /// `None` until the app's directory and settings have been read.
     pub(in crate::supervisor::app) candidate: Option<Generation>,
+    /// Whether the deploy brings back a generation that served before.
+    pub(in crate::supervisor::app) is_rollback: bool,
     /// Tells systemd of a reload while the generation replaces another.
     pub(in crate::supervisor::app) reloading: Option<ReloadNotice>,
     /// The observers that wait for the end, also those of a deploy that this one superseded.
@@ -188,23 +190,39 @@ impl Deploy {
         observers: Vec<DeployObserver>,
         now: Instant,
     ) -> Self {
-        Self { id, begun: now, candidate: None, reloading: None, observers, written: VecDeque::new() }
+        Self {
+            id,
+            begun: now,
+            candidate: None,
+            is_rollback: false,
+            reloading: None,
+            observers,
+            written: VecDeque::new(),
+        }
     }
 
     /// Ends the deploy in favour of a later one; returns the observers, which wait for that one.
     pub(in crate::supervisor::app) fn superseded(self, app: &App) -> Vec<DeployObserver> {
         let generation = self.id;
         tracing::info!(app = %app.name, %generation, "generation superseded by a later deploy");
-        app.metrics.deploy("superseded");
+        self.count(app, "superseded");
         self.tell(DeployEvent::Superseded { app: app.name.clone(), generation });
         self.observers
     }
 
     /// Ends the deploy: the generation serves for good, `ms` milliseconds after the request.
     pub(in crate::supervisor::app) fn done(self, app: &App, ms: u64) {
-        app.metrics.deploy("done");
+        self.count(app, "done");
         let generation = self.id;
         self.end(DeployEvent::Done { app: app.name.clone(), generation, ms });
+    }
+
+    /// Counts the deploy's end.
+    pub(in crate::supervisor::app) fn count(&self, app: &App, outcome: &'static str) {
+        app.metrics.deploy(outcome);
+        if self.is_rollback {
+            app.metrics.rollback(outcome);
+        }
     }
 
     /// Ends the deploy because the app ends; nobody is to blame.

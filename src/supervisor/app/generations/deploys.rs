@@ -203,6 +203,7 @@ impl Deploys {
         if let Some(note) = &note {
             tracing::info!(%app, %generation, "{note}");
         }
+        deploy.is_rollback = candidate.again.is_some();
         deploy.candidate = Some(candidate);
         self.pool.set_mode(Mode::Open);
         let workers = self.set.wanted();
@@ -301,7 +302,7 @@ impl Deploys {
 
     /// Counts and keeps a rejection, with the lines of the workers.
     fn rejection(&mut self, deploy: &Deploy, reason: String) -> Rejection {
-        self.app.metrics.deploy("rejected");
+        deploy.count(&self.app, "rejected");
         let rejection = Rejection { generation: deploy.id, reason, output: deploy.output() };
         self.output.quote(deploy.id, &rejection.output);
         self.set.rejected = Some(rejection.clone());
