@@ -79,7 +79,7 @@ endpoints! {
     /// Without `app`: of the only app.
     RUN_PLACE: RunRequest => Object<RunPlace> = POST "/run"
         takes r#"{"app"?:NAME}"#
-        answers r#"{"ok":true,"app","generation","backend","directory","env":{NAME:VALUE,…},"uid","gid","instance"}"#;
+        answers r#"{"ok":true,"app","generation","backend","directory","env":{NAME:VALUE,…},"uid","gid","instance","user_units":BOOL}"#;
     /// Starts the command of a timer now, unless it runs; without `app`: of the only one.
     RUN_TIMER: RunTimer => Object<TimerStarted> = POST "/run/timer"
         takes r#"{"app"?:NAME,"timer":NAME}"# answers r#"{"ok":true,"app","timer","worker"}"#;

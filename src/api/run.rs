@@ -38,6 +38,9 @@ pub(crate) struct RunPlace {
     pub(crate) gid: u32,
     /// The instance.
     pub(crate) instance: InstanceName,
+    /// Whether units of the workers are those of a user's own systemd.
+    #[serde(default)]
+    pub(crate) user_units: bool,
 }
 
 /// The timer whose command is to run now.

@@ -76,6 +76,7 @@ pub(super) fn router() -> Router {
                     BackendName::Systemd => environment_of_unit(&launch),
                 },
                 instance: launch.instance.clone(),
+                user_units: control.facts.service.as_ref().map_or(!geteuid().is_root(), |unit| unit.user),
                 uid: geteuid().as_raw(),
                 gid: getegid().as_raw(),
             })

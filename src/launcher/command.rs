@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 use zbus::{Connection, Variant};
 
 use super::service::SETTINGS;
@@ -102,14 +102,18 @@ impl RunningCommand {
     pub(crate) async fn ended(&self) -> Result<u8, String> {
         let mut looks = interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
+        let begun = Instant::now();
+        let (code, status) = loop {
             looks.tick().await;
-            match self.text(UNIT, "ActiveState").await?.as_str() {
-                "inactive" | "failed" => break,
+            let state = self.text(UNIT, "ActiveState").await?;
+            let code = self.number("ExecMainCode").await?;
+            match (state.as_str(), code) {
+                // The unit's start is yet to come.
+                ("inactive", 0) if begun.elapsed() < START_LIMIT => {}
+                ("inactive" | "failed", _) => break (code, self.number("ExecMainStatus").await?),
                 _ => {}
             }
-        }
-        let (code, status) = (self.number("ExecMainCode").await?, self.number("ExecMainStatus").await?);
+        };
         Ok(match (code, status) {
             (EXITED, status) => u8::try_from(status).unwrap_or(1),
             (0, _) => {
@@ -143,6 +147,7 @@ impl RunningCommand {
     }
 }
 
+const START_LIMIT: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 const KILL_AFTER: Duration = Duration::from_secs(5);
 /// CLD_EXITED of sigaction(2).

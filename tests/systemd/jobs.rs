@@ -102,12 +102,12 @@ mod cases {
         m.same(
             "a command has folder, user and sandbox of the workers",
             m.ok(&run("sh tell.sh")),
-            format!("read-only\n{}\n{FOLDER}\nno job api 1\n", user.trim()),
+            format!("read-only\n{}\n{FOLDER}\nno job api 1", user.trim()),
         );
         m.same(
             "it reads what its caller passes on",
             m.ok(&format!("echo 'a b' | {}", run("tr a-z A-Z"))),
-            "A B\n".into(),
+            "A B".into(),
         );
         m.same("its exit code is kept", m.run(&run("sh -c 'exit 42'")).code, 42);
         m.same("of one that was killed, too", m.run(&run("sh -c 'kill -9 $$'")).code, 137);

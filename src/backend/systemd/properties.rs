@@ -121,7 +121,11 @@ impl<'a> List<'a> {
 
 fn what_runs<'a>(worker: &WorkerUnit<'a>, list: &mut List<'a>) {
     let request = worker.request;
-    let what = request.environment.get(environment::JOB).map_or("worker", String::as_str);
+    let what = match request.environment.get(environment::JOB) {
+        Some(job) => job,
+        None if worker.is_worker() => "worker",
+        None => "command",
+    };
     list.put(
         "Description",
         format!(

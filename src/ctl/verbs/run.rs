@@ -76,14 +76,13 @@ fn timer_started(started: &TimerStarted) -> String {
 /// Runs the command as a unit like those of the workers, on this program's terminal or streams.
 async fn as_unit(command: &[OsString], place: &RunPlace) -> Result<Exit, CtlError> {
     let failed = |why: String| CtlError::new(Exit::Failed, "failed", why);
-    let scope = match geteuid() {
-        root if root.is_root() => Scope::System,
-        own if own.as_raw() == place.uid => Scope::User,
-        own => {
-            let message = format!("a command beside units of systemd is one itself, and this is user {own}");
-            return Err(CtlError::new(Exit::Refused, "forbidden", message).hint("run it as root"));
-        }
-    };
+    let own = geteuid();
+    let (scope, needed) = if place.user_units { (Scope::User, place.uid) } else { (Scope::System, 0) };
+    if own.as_raw() != needed {
+        let message = format!("a command beside units of systemd is one itself, and this is user {own}");
+        let who = if needed == 0 { "root".to_owned() } else { format!("user {needed}") };
+        return Err(CtlError::new(Exit::Refused, "forbidden", message).hint(format!("run it as {who}")));
+    }
     let words = command.iter().map(|word| word.to_str().map(str::to_owned)).collect::<Option<Vec<_>>>();
     let words = words.ok_or_else(|| failed("units take no words that are not UTF-8".into()))?;
     let own = std::env::current_exe().map_err(|error| failed(format!("cannot find rip-server: {error}")))?;
