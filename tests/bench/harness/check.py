@@ -1,16 +1,14 @@
 """That a peer does the work before it is measured: exact bytes, status 200, our certificate, the agreed suite."""
 
+import gzip
 import http.client
 import socket
 import ssl
 import subprocess
 import threading
+from dataclasses import dataclass
 
-from .ground import GROUP, SUITE, Failed, find
-
-
-def pattern(length):
-    return (bytes(range(251)) * (length // 251 + 1))[:length]
+from .ground import GROUP, SUITE, Failed, find, pattern
 
 
 def fnv(data):
@@ -53,6 +51,55 @@ def check(serving, base, proxied, itself):
         agreed(serving, base)
     if serving.shape.tls and proxied:
         over_http2(serving)
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    fields: http.client.HTTPMessage
+    body: bytes
+
+
+def ask(serving, base, scenario, with_field=True):
+    """One request as the scenario has it."""
+    connection = connect(serving, base)
+    try:
+        fields = dict([scenario.field] if scenario.field and with_field else [])
+        connection.putrequest("GET", scenario.path, skip_accept_encoding=True)
+        for name, value in fields.items():
+            connection.putheader(name, value)
+        connection.endheaders()
+        answer = connection.getresponse()
+        return Answer(answer.status, answer.headers, answer.read())
+    except (OSError, http.client.HTTPException) as error:
+        raise Failed(f"{serving.peer} GET {scenario.path}: {error!r}") from error
+    finally:
+        connection.close()
+
+
+def check_feature(serving, base, scenario):
+    """That the peer does what the scenario is about. Raises `Failed` where it does not."""
+    what = f"{serving.peer}, {scenario.name}"
+    answer = ask(serving, base, scenario)
+    same(f"{what}: status", answer.status, 200)
+    match scenario.shape.feature:
+        case "auth":
+            same(f"{what}: without a password", ask(serving, base, scenario, with_field=False).status, 401)
+        case "accel":
+            same(what, answer.body, LARGE)
+            same(f"{what}: X-Accel-Redirect", answer.fields["X-Accel-Redirect"], None)
+        case "compress":
+            coding = scenario.field[1]
+            same(f"{what}: Content-Encoding", answer.fields["Content-Encoding"], coding)
+            plain = ask(serving, base, scenario, with_field=False)
+            same(f"{what}: uncompressed", (plain.fields["Content-Encoding"], len(plain.body)), (None, TEXT))
+            if coding == "gzip":
+                same(what, gzip.decompress(answer.body), plain.body)
+        case "php":
+            same(what, answer.body, b"ok")
+
+
+TEXT = 100_000  # bytes
 
 
 def connect(serving, base):

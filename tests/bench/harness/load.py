@@ -45,6 +45,7 @@ class Load:
             path = self.base.folder / "wrk.lua"
             path.write_text(script)
             command += ["-s", str(path)]
+        command += ["-H", ": ".join(self.scenario.field)] if self.scenario.field else []
         return [*command, url]
 
     def script(self):

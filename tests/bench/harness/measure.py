@@ -5,6 +5,7 @@ import time
 from dataclasses import dataclass, field, replace
 
 from . import sample
+from .check import ask
 from .ground import Failed
 from .load import Load
 
@@ -49,8 +50,15 @@ def measure(base, peer, scenario, number, seconds):
             outcome.p99_us,
             last.rss_kb[busiest(first, last)],
             None if scenario.shape.every_core else max(0.0, last.core - first.core - cpu) / took,
-            records(serving) if scenario.shape.log else {},
+            more(base, serving, scenario),
         )
+
+
+def more(base, serving, scenario):
+    """What else the row says."""
+    if scenario.shape.feature == "compress":
+        return {"bytes": len(ask(serving, base, scenario).body)}
+    return records(serving) if scenario.shape.log else {}
 
 
 def under_load(base, serving, scenario, seconds):

@@ -7,9 +7,10 @@ import sys
 from dataclasses import replace
 
 from . import costs, exclusive, idle, measure, record, registry, report, start
-from .check import check, no_sessions
+from .check import check, check_feature, no_sessions
 from .differences import derived
 from .ground import Failed
+from .peers.peer import php_fpm
 
 # How a scenario is measured; all that are not named here are load.
 WAYS = {"idle": idle.measure, "exclusive": exclusive.measure, "start": start.measure, "registry": registry.measure}
@@ -19,7 +20,7 @@ class Run:
     def __init__(self, words, base, everyone):
         self.words, self.base = words, base
         self.measures, self.costs, self.failures, self.skipped = [], [], [], []
-        self.scenarios = words.measured
+        self.scenarios = [scenario for scenario in words.measured if self.can_be_had(scenario)]
         self.peers = [peer for peer in everyone if self.can_take_part(peer)]
 
     def run(self):
@@ -31,6 +32,12 @@ class Run:
         except KeyboardInterrupt:
             print("stopped: what there is so far", file=sys.stderr)
         return self.tell()
+
+    def can_be_had(self, scenario):
+        there = scenario.shape.feature != "php" or php_fpm()
+        if not there:
+            self.skipped.append(f"{scenario.name}: php-fpm is not installed")
+        return there
 
     def can_take_part(self, peer):
         if not any(peer.name in scenario.peers for scenario in self.scenarios):
@@ -47,18 +54,31 @@ class Run:
 
     def does_the_work(self, peer):
         """Checks every way the scenarios will ask this peer."""
-        asked = [scenario for scenario in self.scenarios if peer.name in scenario.peers and scenario.loaded]
+        loaded = [scenario for scenario in self.scenarios if peer.name in scenario.peers and scenario.loaded]
+        asked = [scenario for scenario in loaded if not scenario.shape.feature]
         proxied = any(not scenario.by_proxy for scenario in asked)
         # One shape with TLS and one without stand for all. The batch worker takes no uploads, so its rows are checked
         # with the other worker.
         shapes = {scenario.shape.tls: replace(scenario.shape, batch=False) for scenario in reversed(asked)}
-        return all(
+        works = all(
             self.attempt(
                 f"{peer.name}, check {'with' if shape.tls else 'without'} TLS",
                 lambda shape=shape: self.check(peer, shape, proxied),
             )
             for shape in shapes.values()
         )
+        return works and all(
+            self.attempt(
+                f"{peer.name}, check of {scenario.name}",
+                lambda scenario=scenario: self.check_feature(peer, scenario),
+            )
+            for scenario in loaded
+            if scenario.shape.feature
+        )
+
+    def check_feature(self, peer, scenario):
+        with peer.serving(scenario.shape) as serving:
+            check_feature(serving, self.base, scenario)
 
     def check(self, peer, shape, proxied):
         with peer.serving(shape) as serving:

@@ -1,6 +1,8 @@
 """What is measured: one table. Never here: how it is measured (load, idle, exclusive, start, registry)."""
 
-from dataclasses import dataclass, field, replace
+import base64
+from dataclasses import dataclass, replace
+from dataclasses import field as made
 
 from .shape import Shape
 
@@ -25,6 +27,8 @@ class Scenario:
     # Connections take up the session of the one before.
     resumed: bool = False
     upload: int = 0  # bytes
+    # A field that each request brings: name, value.
+    field: tuple[str, str] | None = None
     # Answered by the proxy itself: no worker that counts.
     by_proxy: bool = False
     # While other clients connect, ask and leave.
@@ -33,7 +37,7 @@ class Scenario:
     most_is_best: bool = False
     peers: tuple[str, ...] = PROXIES
     # Who cannot be compared, and why: told in the table.
-    unfit: dict[str, str] = field(default_factory=dict)
+    unfit: dict[str, str] = made(default_factory=dict)
     times: int = 1  # in a round
     # Not in later rounds: it hardly differs, and takes long.
     rounds: int = 1_000
@@ -65,6 +69,13 @@ class Difference:
     most_is_best = False
     unfit = {}
 
+
+# Of feature "auth".
+USER, PASSWORD = "bench", "open sesame"
+# The password by bcrypt with cost 5.
+HASH = "$2y$05$b/DpGEfifjgBROmrQ.Lh/.HiruVkyPCWKKDu95jZDEAnAMKhF3SZe"
+BASIC = ("Authorization", "Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode())
+REHASHED = {"nginx": "hashes the password anew for each request"}
 
 QUEUELESS = {"nginx": "has no queue: with max_conns=1 it answers most requests 502"}
 ONE_EACH = dict(way="exclusive", path="/sleep5", unit="% of 800/s", most_is_best=True, peers=("haproxy", *OURS))
@@ -117,6 +128,26 @@ SCENARIOS = [
     Scenario(
         "l", "/server, answered by the proxy, TLS, 64 connections", "wrk", path="/server", by_proxy=True,
         peers=("nginx", "haproxy", *OURS, "bun"),
+    ),
+    Scenario(
+        "u", "a with a name and a password in each request, by a file of bcrypt hashes", "wrk", field=BASIC,
+        shape=Shape(feature="auth"), peers=("caddy", *OURS), unfit=REHASHED,
+    ),
+    Scenario(
+        "x", "1 MB file that the worker names in X-Accel-Redirect, 16 connections", "wrk", 16, "/accel",
+        shape=Shape(feature="accel"), peers=("nginx", *OURS),
+    ),
+    Scenario(
+        "zg", "100 kB of text by gzip, TLS HTTP/1.1, 16 connections", "wrk", 16, "/text",
+        field=("Accept-Encoding", "gzip"), shape=Shape(feature="compress"), peers=PROXIES,
+    ),
+    Scenario(
+        "zz", "the same by zstd", "wrk", 16, "/text", field=("Accept-Encoding", "zstd"),
+        shape=Shape(feature="compress"), peers=("caddy", *OURS),
+    ),
+    Scenario(
+        "p", "PHP of two bytes by php-fpm with 8 processes, TLS HTTP/1.1, 16 connections", "wrk", 16, by_proxy=True,
+        shape=Shape(feature="php"), peers=("nginx", "caddy", *OURS),
     ),
     Scenario("m", "start with a static site, to the first answer", "start", unit="ms", peers=OURS, times=5),
 ]

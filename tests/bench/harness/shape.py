@@ -19,6 +19,9 @@ class Shape:
     workers: int = 0
     # The worker is one thread that answers all it has read before it sleeps, and each request gets an id.
     batch: bool = False
+    # Work beside passing on: "auth" (a name and a password, hashed by bcrypt), "accel" (a file that the worker names in
+    # X-Accel-Redirect), "compress" (text, for clients that take it so) or "php" (a script by php-fpm).
+    feature: str = ""
     # Hosts in rip-server's registry, beside those of its app.
     hosts: int = 0
     # Client connections at once, at most.

@@ -3,6 +3,7 @@
 import os
 
 from ..ground import find, free_port
+from ..scenarios import HASH, USER
 from ..shape import PATIENCE
 from .peer import ACCESS, Peer
 
@@ -27,6 +28,18 @@ class Caddy(Peer):
     def config(self, folder, socket, port, shape):
         log = f"    log {{\n        output file {folder / ACCESS}\n    }}\n" if shape.log else ""
         tls = f"    tls {self.base.cert} {self.base.key}\n" if shape.tls else ""
+        if shape.feature == "auth":
+            tls += f"    basicauth {{\n        {USER} {HASH}\n    }}\n"
+        if shape.feature == "compress":
+            tls += "    encode zstd gzip\n"
+        if shape.feature == "php":
+            passed = f"root * {folder}\n    php_fastcgi unix/{socket}"
+        else:
+            passed = f"""reverse_proxy unix/{socket} {{
+        transport http {{
+            keepalive_idle_conns_per_host {shape.streams}
+        }}
+    }}"""
         return f"""# Written anew by tests/bench/run.
 {{
     admin off
@@ -40,10 +53,6 @@ class Caddy(Peer):
 }}
 {"https" if shape.tls else "http"}://:{port} {{
     bind 127.0.0.1
-{tls}{log}    reverse_proxy unix/{socket} {{
-        transport http {{
-            keepalive_idle_conns_per_host {shape.streams}
-        }}
-    }}
+{tls}{log}    {passed}
 }}
 """

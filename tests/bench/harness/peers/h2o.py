@@ -37,6 +37,8 @@ class H2o(Peer):
             "error-log": str(kept / "error.log"),
             "hosts": {"default": {"listen": listen, "paths": paths}},
         }
+        if shape.feature == "compress":
+            config["compress"] = "ON"
         if shape.log:
             config["access-log"] = str(folder / ACCESS)
         return config

@@ -26,6 +26,7 @@ class HAProxy(Peer):
         servers = "\n".join(f"    server worker{i} unix@{socket}{one}" for i, socket in enumerate(sockets))
         # Its own count of descriptors is twice the connections and more; those that wait for nothing need but one.
         many = f"    maxconn {shape.connections + 200}\n    no strict-limits\n" if shape.connections > 5000 else ""
+        leaving += "    compression algo gzip\n    compression type text/plain\n" if shape.feature == "compress" else ""
         log = "    log stdout format raw local0\n" if shape.log else ""
         logged = "    log global\n    option httplog\n" if shape.log else ""
         return f"""# Written anew by tests/bench/run.

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .. import ground
-from ..ground import find, running, wait_until
+from ..ground import find, pattern, running, wait_until
 
 # Of whatever a peer would otherwise end or limit.
 MANY = 1_000_000_000
@@ -85,6 +85,8 @@ class Peer:
 
     def start_workers(self, stack, folder, shape):
         """One worker, or as many as are wanted; their sockets."""
+        if shape.feature == "php":
+            return [self.start_php(stack, folder, shape)]
         return [self.start_worker(stack, folder, shape, number) for number in range(max(1, shape.workers))]
 
     def start_worker(self, stack, folder, shape, number):
@@ -97,6 +99,26 @@ class Peer:
         path.chmod(0o666)
         return path
 
+    def make_files(self, folder, shape):
+        """The file that workers name in X-Accel-Redirect."""
+        if shape.feature == "accel":
+            (folder / "files").mkdir()
+            (folder / "files" / "1m").write_bytes(pattern(1_000_000))
+
+    def start_php(self, stack, folder, shape):
+        """php-fpm with its usual settings and a fixed number of processes; its socket."""
+        path, log = folder / "php.sock", folder / "php.log"
+        config = folder / "php-fpm.conf"
+        config.write_text(
+            f"[global]\nerror_log = {log}\ndaemonize = no\n[bench]\nuser = root\ngroup = root\nlisten = {path}\n"
+            f"listen.mode = 0666\npm = static\npm.max_children = {PHP_PROCESSES}\n"
+        )
+        (folder / "index.php").write_text(PHP)
+        command = [str(php_fpm()), "-R", "-F", "-O", "-y", str(config)]
+        process = stack.enter_context(running(self.base.on(1, command, shape), log))
+        wait_until(path.exists, "php-fpm", process, log)
+        return path
+
     def run(self, stack, command, folder, kept, port, shape, env=os.environ):
         """The command, once it answers. What it writes to standard output is the access log if one is wanted."""
         log = kept / "log"
@@ -107,17 +129,27 @@ class Peer:
             settings = [f"LD_PRELOAD={self.base.preload}", f"BENCH_ALLOCATIONS={folder / ALLOCATIONS}"]
             command = ["env", *settings, *command]
         process = stack.enter_context(running(self.base.on(0, command, shape), log, output, env=env))
-        wait_until(lambda: answers(port, shape.tls), self.name, process, log)
-        counts = folder / "counts"
-        return Serving(self.name, process.pid, port, shape, self.worker, counts, folder)
+        wait_until(lambda: answers(port, shape), self.name, process, log)
+        if shape.feature == "php":
+            return Serving(self.name, process.pid, port, shape, php_fpm(), None, folder)
+        return Serving(self.name, process.pid, port, shape, self.worker, folder / "counts", folder)
 
 
-def answers(port, tls):
-    """Whether a first request is answered with success."""
-    connection = connect(port, tls)
+PHP = '<?php header("Content-Type: text/plain"); echo "ok";'
+PHP_PROCESSES = 8
+
+
+def php_fpm():
+    """The path of the newest php-fpm; None where none is installed."""
+    return next((Path(found).resolve() for minor in range(9, -1, -1) if (found := find(f"php-fpm8.{minor}"))), None)
+
+
+def answers(port, shape):
+    """Whether a first request is answered with success, or asked for a password."""
+    connection = connect(port, shape.tls)
     try:
         connection.request("GET", "/")
-        return connection.getresponse().status == 200
+        return connection.getresponse().status == (401 if shape.feature == "auth" else 200)
     except (OSError, http.client.HTTPException):
         return False
     finally:

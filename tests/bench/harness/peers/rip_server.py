@@ -4,8 +4,9 @@ import json
 import os
 
 from ..ground import free_port
+from ..scenarios import HASH, USER
 from ..shape import PATIENCE
-from .peer import Peer
+from .peer import PHP, PHP_PROCESSES, Peer
 
 
 class RipServer(Peer):
@@ -22,7 +23,14 @@ class RipServer(Peer):
         folder, kept = self.place(stack)
         app = folder / "app"
         app.mkdir()
-        text = self.rip_toml(folder, shape)
+        self.make_files(app, shape)
+        if shape.feature == "php":
+            (app / "index.php").write_text(PHP)
+            text = f"# Written anew by tests/bench/run.\nconcurrency = {PHP_PROCESSES}\nrecycle = \"off\"\n"
+        else:
+            text = self.rip_toml(folder, shape)
+        if shape.feature == "auth":
+            (app / "users").write_text(f"{USER}:{HASH}\n")
         (app / "rip.toml").write_text(text)
         (kept / "rip.toml").write_text(text)
         state, port = folder / "state", free_port()
@@ -47,10 +55,17 @@ class RipServer(Peer):
 command = {toml(worker)}
 listen = "fd"
 {many}recycle = "off"
-"""
+{FEATURES.get(shape.feature, "")}"""
 
     def listening(self, port):
         return [f"https:{port}", "--no-redirect-http", f"--cert={self.base.cert}", f"--key={self.base.key}"]
+
+
+FEATURES = {
+    "auth": 'auth = { users = "users" }\n',
+    "accel": 'accel = [{ path = "/files", root = "files" }]\n',
+    "compress": 'compress = "all"\n',
+}
 
 
 class Before(RipServer):

@@ -6,7 +6,7 @@
 //! `bench-worker --fd 3 --count FOLDER` or `bench-worker --path SOCKET --count FOLDER`; with `--batch` behind it one
 //! thread answers all that it has read before it sleeps (`batch`). Paths: `/` two bytes, `/1k`, `/10k`, `/100k`, `/1m`,
 //! `/10m`, `/upload` tells how many bytes it read, `/sum` their FNV-1a sum too, `/sleep5` two bytes after five
-//! milliseconds. Who connects to the count socket, `FOLDER/PID`, gets the number of answers so far, and of `/sleep5`
+//! milliseconds, `/text` 100 kB of words, `/accel` names `/files/1m` in X-Accel-Redirect. Who connects to the count socket, `FOLDER/PID`, gets the number of answers so far, and of `/sleep5`
 //! the nanoseconds and the greatest number that were in hand at once.
 
 mod batch;
@@ -25,6 +25,8 @@ struct Site {
     small: Vec<u8>,
     /// Made when first asked for: a worker among hundreds needs none of them.
     sized: [OnceLock<Vec<u8>>; SIZES.len()],
+    text: OnceLock<Vec<u8>>,
+    accel: Vec<u8>,
     missing: Vec<u8>,
     answered: AtomicU64,
     in_hand: AtomicU64,
@@ -92,6 +94,8 @@ impl Site {
         Self {
             small: answer("200 OK", b"ok"),
             sized: Default::default(),
+            text: OnceLock::new(),
+            accel: answer("200 OK\r\nX-Accel-Redirect: /files/1m", b""),
             missing: answer("404 Not Found", b"no such path"),
             answered: AtomicU64::new(0),
             in_hand: AtomicU64::new(0),
@@ -134,6 +138,8 @@ impl Connection {
             match path {
                 Path::Small => self.stream.write_all(&site.small)?,
                 Path::Sized(which) => self.stream.write_all(site.sized(which))?,
+                Path::Text => self.stream.write_all(site.text.get_or_init(|| answer("200 OK", &text(100_000))))?,
+                Path::Accel => self.stream.write_all(&site.accel)?,
                 Path::Missing => self.stream.write_all(&site.missing)?,
                 Path::Upload | Path::Sum => {
                     let text = self.body(head.body, path == Path::Sum)?;
@@ -207,6 +213,8 @@ enum Path {
     Upload,
     Sum,
     Sleep,
+    Text,
+    Accel,
     Missing,
 }
 
@@ -220,6 +228,8 @@ impl Head {
             b"/upload" => Path::Upload,
             b"/sum" => Path::Sum,
             b"/sleep5" => Path::Sleep,
+            b"/text" => Path::Text,
+            b"/accel" => Path::Accel,
             other => SIZES.iter().position(|(path, _)| *path == other).map_or(Path::Missing, Path::Sized),
         };
         let mut body = 0;
@@ -252,12 +262,32 @@ fn pattern(length: usize) -> Vec<u8> {
     (0..251).cycle().take(length).collect()
 }
 
+/// Words in an order that has no period, as compressible as a page of prose with its tags: to about a quarter.
+fn text(length: usize) -> Vec<u8> {
+    let mut seed: u32 = 1;
+    let mut text = Vec::with_capacity(length + 16);
+    while text.len() < length {
+        // Numerical Recipes' linear congruential generator: the high bits are the better ones.
+        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        text.extend_from_slice(WORDS[(seed >> 24) as usize % WORDS.len()].as_bytes());
+        text.push(if seed >> 20 & 15 == 0 { b'\n' } else { b' ' });
+    }
+    text.truncate(length);
+    text
+}
+
 fn fnv(sum: u64, bytes: &[u8]) -> u64 {
     bytes.iter().fold(sum, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 const SIZES: [(&[u8], usize); 5] =
     [(b"/1k", 1_000), (b"/10k", 10_000), (b"/100k", 100_000), (b"/1m", 1_000_000), (b"/10m", 10_000_000)];
+const WORDS: [&str; 48] = [
+    "server", "request", "answer", "worker", "the", "of", "a", "certificate", "<p>", "</p>", "<li>", "</li>", "and",
+    "folder", "deploy", "while", "another", "journal", "process", "memory", "limit", "in", "to", "is", "what",
+    "<a href=\"/docs/\">", "</a>", "when", "restart", "socket", "client", "address", "for", "that", "with", "host",
+    "path", "it", "queue", "unit", "time", "by", "on", "size", "bytes", "as", "kernel", "measured",
+];
 const FNV_START: u64 = 0xcbf2_9ce4_8422_2325;
 const CONTENT_LENGTH: &[u8] = b"content-length:";
 const BUFFER: usize = 256 * 1024;
