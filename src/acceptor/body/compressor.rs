@@ -79,7 +79,7 @@ impl Compressor {
                 let params = BrotliEncoderParams { quality: 4, lgwin: 17, ..BrotliEncoderParams::default() };
                 Encoder::Brotli(Box::new(CompressorWriter::with_params(Vec::new(), PIECE, &params)))
             }
-            ContentCoding::Gzip => Encoder::Gzip(Box::new(GzEncoder::new(Vec::new(), Compression::new(5)))),
+            ContentCoding::Gzip => Encoder::Gzip(Box::new(GzEncoder::new(Vec::new(), Compression::new(3)))),
         };
         Ok(Self { encoder, input: Bytes::new(), before: 0, after: 0, holds: true })
     }
