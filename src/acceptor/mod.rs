@@ -79,7 +79,6 @@ use thread::handshakes::HandshakeTurns;
 use thread::own_answers::OwnAnswers;
 use thread::server::Server;
 use thread::shard::{Role, Shard};
-use thread::sole_request::SoleRequest;
 use thread::upstreams::Upstreams;
 use thread::worker_seal::WorkerSeal;
 use thread::write_batch::WriteBatch;
@@ -154,7 +153,6 @@ impl Acceptor {
                     channels: thread::h2c_channels::Channels::default(),
                     buffers: BufferPool::default(),
                     write_batch: WriteBatch::default(),
-                    sole_request: SoleRequest::default(),
                 });
                 let shard = Shard {
                     server,

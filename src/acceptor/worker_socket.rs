@@ -2,14 +2,13 @@
 //!
 //! A reader that takes bytes from a Unix socket wakes the thread that waits at its other end, only for that thread to
 //! find that there is room to write again (`unix_write_space`). To wake a core that sleeps costs more than the answer.
-//! So a short answer is looked at (`MSG_PEEK`, recv(2)), and is taken after a later request was sent, which has to wake
-//! that thread anyway. Where requests come one at a time, bytes are taken after one of a few requests only, as each
-//! taking is a system call. Never here: waiting.
+//! So a short answer is looked at (`MSG_PEEK`, recv(2)), and is taken after the next request was sent, which has to wake
+//! that thread anyway. Never here: waiting.
 
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
 use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
@@ -21,31 +20,20 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, recv, send};
 #[derive(Debug)]
 pub(super) struct WorkerSocket {
     fd: OwnedFd,
+    /// Whether short answers may be left: on Unix sockets.
+    may_leave: AtomicBool,
     /// Whether the next read is to leave the bytes: while answers are short.
     leaves: AtomicBool,
     /// Bytes that were read and left, or [`LOST`].
     left: AtomicUsize,
-    /// Whether some of the bytes left were read since the last write.
-    answering: AtomicBool,
-    /// Requests that were sent while something was left, none of it taken yet.
-    requests: AtomicU8,
-    /// The number of the answer with which the bytes left are taken; 0: nothing is ever left.
-    patience: AtomicU8,
 }
 
 impl WorkerSocket {
     /// # Errors
     /// When `fd` is no socket.
     pub(super) fn new(fd: OwnedFd) -> io::Result<Self> {
-        let patience = if socket_domain(&fd)? == AddressFamily::UNIX { MOST_REQUESTS } else { 0 };
-        Ok(Self {
-            fd,
-            leaves: AtomicBool::new(false),
-            left: AtomicUsize::new(0),
-            answering: AtomicBool::new(false),
-            requests: AtomicU8::new(0),
-            patience: AtomicU8::new(patience),
-        })
+        let may_leave = AtomicBool::new(socket_domain(&fd)? == AddressFamily::UNIX);
+        Ok(Self { fd, may_leave, leaves: AtomicBool::new(false), left: AtomicUsize::new(0) })
     }
 
     /// Makes a second descriptor of the same socket, which knows nothing of what was left.
@@ -58,7 +46,7 @@ impl WorkerSocket {
 
     /// Reads into what `into` has room for, at least one byte; 0 is the end.
     pub(super) fn read(&self, into: &mut Vec<u8>) -> Result<usize, Errno> {
-        if !self.answering.load(Relaxed)
+        if self.left.load(Relaxed) == 0
             && self.leaves.load(Relaxed)
             && let Some(count) = self.look(into)?
         {
@@ -66,56 +54,32 @@ impl WorkerSocket {
         }
         self.take_left()?;
         let count = recv(&self.fd, spare_capacity(into), RecvFlags::empty())?.0;
-        self.leaves.store(count <= SHORT && self.patience.load(Relaxed) > 0, Relaxed);
+        self.leaves.store(count <= SHORT && self.may_leave.load(Relaxed), Relaxed);
         Ok(count)
     }
 
     /// Takes in that there is nothing to read now: a worker that is in the middle of an answer is to have room for the
     /// rest.
     pub(super) fn waits(&self) {
-        if self.answering.load(Relaxed) {
-            self.make_room();
-        }
+        self.make_room();
     }
 
-    /// Reads what comes after the bytes that were left, and leaves it too. `None` when there is nothing, or too much.
+    /// Reads, and leaves the bytes. `None` when there are too many.
     fn look(&self, into: &mut Vec<u8>) -> Result<Option<usize>, Errno> {
-        let (before, left) = (into.len(), self.left.load(Relaxed));
+        let before = into.len();
         let room = into.capacity() - before;
-        let seen = match recv(&self.fd, spare_capacity(into), RecvFlags::PEEK) {
-            Err(Errno::AGAIN) if left > 0 => 0,
-            seen => seen?.0,
-        };
-        if seen <= left || seen > SHORT || seen == room {
+        let (_, seen) = recv(&self.fd, spare_capacity(into), RecvFlags::PEEK)?;
+        if seen == 0 || seen > SHORT || seen == room {
             into.truncate(before);
             return Ok(None);
         }
-        into.drain(before..before + left);
         self.left.store(seen, Relaxed);
-        self.answering.store(true, Relaxed);
-        Ok(Some(seen - left))
+        Ok(Some(seen))
     }
 
-    /// Writes some of the bytes, without a signal where nobody reads.
+    /// Writes some of the bytes, without a signal where nobody reads, and then takes what was left: a worker that the
+    /// write has woken need not be woken again.
     pub(super) fn write(&self, bytes: &[u8]) -> Result<usize, Errno> {
-        let sent = send(&self.fd, bytes, SendFlags::NOSIGNAL);
-        let (left, begins) = (self.left.load(Relaxed), self.answering.load(Relaxed));
-        if left > 0 {
-            let requests = self.requests.load(Relaxed).saturating_add(1);
-            if begins && left <= MOST_LEFT && requests < self.patience.load(Relaxed) {
-                self.requests.store(requests, Relaxed);
-                self.answering.store(false, Relaxed);
-            } else {
-                // Room is made after the write: a worker that the write has woken need not be woken again.
-                self.make_room();
-            }
-        }
-        sent
-    }
-
-    /// Writes as [`write`](Self::write) does, and takes what was left: where requests come in a row, the bytes left on
-    /// all connections are soon more than the caches hold.
-    pub(super) fn write_and_take(&self, bytes: &[u8]) -> Result<usize, Errno> {
         let sent = send(&self.fd, bytes, SendFlags::NOSIGNAL);
         self.make_room();
         sent
@@ -123,24 +87,13 @@ impl WorkerSocket {
 
     /// Takes the bytes that were left in the socket, because the worker may lack the room to write. An error of taking
     /// them fails the next read.
-    pub(super) fn make_room(&self) {
+    fn make_room(&self) {
         self.take_left().ok();
-    }
-
-    /// Takes what was left, now and after each request from now on. Returns whether anything was left; if nothing was,
-    /// nothing changes.
-    pub(super) fn keep_room(&self) -> bool {
-        let lacked = self.left.load(Relaxed) > 0;
-        if lacked {
-            self.patience.store(1, Relaxed);
-            self.make_room();
-        }
-        lacked
     }
 
     /// Has bytes taken when they are read from now on.
     pub(super) fn leave_nothing(&self) {
-        self.patience.store(0, Relaxed);
+        self.may_leave.store(false, Relaxed);
         self.leaves.store(false, Relaxed);
         self.make_room();
     }
@@ -190,8 +143,6 @@ impl WorkerSocket {
             }
         }
         self.left.store(0, Relaxed);
-        self.answering.store(false, Relaxed);
-        self.requests.store(0, Relaxed);
         Ok(())
     }
 }
@@ -229,13 +180,6 @@ impl AsRawFd for WorkerSocket {
 
 /// The most bytes of one read that are left.
 const SHORT: usize = 4 << 10;
-/// Bytes that were left in the socket are taken with one in so many requests, and with each request while they are more
-/// than so many bytes; that saves most of the system calls. The bytes are few beside the worker's send buffer (208 kB
-/// unless the worker or the machine says otherwise), except when the worker writes byte by byte: the kernel counts 768
-/// bytes for each write, and calls a socket writable (poll(2)) while a quarter is in use. A worker that writes byte by
-/// byte can come to wait, and has its room when that is noticed (`UpstreamConn`).
-const MOST_REQUESTS: u8 = 4;
-const MOST_LEFT: usize = 1 << 10;
 /// Bytes that were left and are gone.
 const LOST: usize = usize::MAX;
 
@@ -277,25 +221,13 @@ mod tests {
     }
 
     #[test]
-    fn short_answers_are_left_for_a_few_requests_and_each_is_read_once() {
+    fn a_short_answer_is_left_until_the_next_request_and_read_once() {
         let (socket, mut worker) = pair();
-        let mut most = 0;
         for number in 0..20 {
             let answer = format!("answer {number}");
             assert_eq!(exchange(&socket, &mut worker, answer.as_bytes()), answer.as_bytes());
-            assert!(unread(&socket) > 0 || number == 0, "the last one is still there");
-            most = most.max(unread(&socket));
-        }
-        assert_eq!(most, 4 * "answer 10".len() as u64);
-    }
-
-    #[test]
-    fn answers_of_some_length_are_left_until_the_next_request() {
-        let (socket, mut worker) = pair();
-        let some = MOST_LEFT + 1;
-        for (length, expected) in [(1, 0), (some, some), (1, 1), (some, some + 1), (1, 1)] {
-            exchange(&socket, &mut worker, &vec![7; length]);
-            assert_eq!(unread(&socket), expected as u64);
+            let left = if number == 0 { 0 } else { answer.len() as u64 };
+            assert_eq!(unread(&socket), left, "the first one of a socket is taken at once");
         }
     }
 
@@ -326,30 +258,9 @@ mod tests {
     }
 
     #[test]
-    fn the_rest_of_a_request_leaves_the_worker_all_the_room_there_is() {
-        let (socket, _worker) = pair_with_two_left();
-        socket.write(b"head").unwrap();
-        assert_eq!(unread(&socket), 3);
-        socket.write(b"body").unwrap();
-        assert_eq!(unread(&socket), 0);
-    }
-
-    #[test]
-    fn a_worker_that_once_lacked_room_has_it_from_then_on() {
+    fn the_next_request_leaves_the_worker_all_the_room_there_is() {
         let (socket, mut worker) = pair_with_two_left();
-        assert!(socket.keep_room());
-        assert_eq!(unread(&socket), 0);
-        assert!(!socket.keep_room(), "it has room");
-        for _ in 0..10 {
-            exchange(&socket, &mut worker, b"more");
-            assert_eq!(unread(&socket), 4);
-        }
-    }
-
-    #[test]
-    fn a_request_in_a_row_with_others_takes_what_was_left() {
-        let (socket, mut worker) = pair_with_two_left();
-        assert_eq!(socket.write_and_take(b"ask"), Ok(3));
+        assert_eq!(socket.write(b"ask"), Ok(3));
         assert_eq!(unread(&socket), 0);
         worker.write_all(b"three").unwrap();
         let mut into = Vec::with_capacity(64);

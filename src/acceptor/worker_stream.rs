@@ -123,7 +123,7 @@ impl WorkerStream {
     /// # Errors
     /// The error of the write, such as `BrokenPipe`.
     pub(super) fn write_now(&self, bytes: &[u8]) -> io::Result<usize> {
-        match self.reads.get_ref().write_and_take(bytes) {
+        match self.reads.get_ref().write(bytes) {
             Err(Errno::AGAIN | Errno::INTR) => Ok(0),
             written => Ok(written?),
         }
@@ -154,18 +154,6 @@ impl WorkerStream {
                 Err(error) => return Poll::Ready(Err(error.into())),
             }
         }
-    }
-
-    /// Gives the worker all the room to write that there is. A little of what it wrote may stay in the kernel until a
-    /// later request.
-    pub(super) fn make_room(&self) {
-        self.reads.get_ref().make_room();
-    }
-
-    /// Gives the worker all the room to write, now and after each request from now on. Returns whether anything was
-    /// taken; if nothing was, nothing changes.
-    pub(super) fn keep_room(&self) -> bool {
-        self.reads.get_ref().keep_room()
     }
 
     /// Leaves nothing in the kernel that was read from now on: for streams of something else than requests.

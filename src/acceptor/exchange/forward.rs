@@ -289,8 +289,7 @@ async fn converse(
     let body = &request.body;
     let granted = in_flight.granted();
     // A request that waited for its worker is sent at once, because the worker has nothing else to do.
-    let at_once = in_flight.waited() || request.upstreams.sole_request.is_likely();
-    let write_batch = (!at_once).then_some(&request.upstreams.write_batch);
+    let write_batch = (!in_flight.waited()).then_some(&request.upstreams.write_batch);
     let (upstream, all_sent) = in_flight.parts();
     let worked = match &mut upload {
         None => {
@@ -302,8 +301,6 @@ async fn converse(
         }
         Some(upload) => {
             let upload_clock = upload.upload_clock();
-            // The worker may answer, and wait until the server reads it, before the body's next piece comes.
-            upstream.make_room();
             let work = async {
                 let sent = send(upstream, out, body, coding, None, &mut false).await?;
                 let head = head_while_passing(upstream, upload, method).await;

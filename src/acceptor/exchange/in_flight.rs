@@ -39,7 +39,6 @@ pub(in crate::acceptor) struct InFlight {
 impl InFlight {
     pub(in crate::acceptor) fn new(request: &Outgoing<'_>, claimed: Box<ClaimedWorker>) -> Self {
         let (granted, limit) = (claimed.lease.since(), request.rules.timeouts.request);
-        request.upstreams.sole_request.begin();
         Self {
             upstreams: Rc::clone(request.upstreams),
             held: Some(claimed),
@@ -87,7 +86,6 @@ const HELD: &str = "it is held until taken, which consumes it";
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.upstreams.sole_request.end();
         let Some(mut claimed) = self.held.take() else { return };
         if claimed.lease.member().concurrency.get() > 1 {
             if claimed.lease.since().elapsed() >= self.hang_up.min(LONG) {
@@ -97,7 +95,6 @@ impl Drop for InFlight {
         }
         let (method, hang_up, sent) = (self.method.clone(), self.hang_up, self.sent);
         let deadline = self.deadline.unwrap_or_else(|| Instant::now() + hang_up);
-        claimed.upstream.make_room();
         self.upstreams.stop.spawn_local("abandoned request", async move {
             if !sent {
                 claimed.upstream.end_request();

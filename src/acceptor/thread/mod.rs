@@ -13,7 +13,6 @@ pub(in crate::acceptor) mod on_thread;
 pub(in crate::acceptor) mod own_answers;
 pub(in crate::acceptor) mod server;
 pub(in crate::acceptor) mod shard;
-pub(in crate::acceptor) mod sole_request;
 pub(in crate::acceptor) mod stall_limit;
 pub(in crate::acceptor) mod upstreams;
 pub(in crate::acceptor) mod windows;

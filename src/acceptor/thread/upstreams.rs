@@ -8,7 +8,6 @@ use crate::tasks::{ShutdownToken, TaskGroup};
 
 use super::h2c_channels::Channels;
 use super::server::Server;
-use super::sole_request::SoleRequest;
 use super::write_batch::WriteBatch;
 use crate::acceptor::body::buffer_pool::BufferPool;
 
@@ -23,5 +22,4 @@ pub(in crate::acceptor) struct Upstreams {
     pub(in crate::acceptor) channels: Channels,
     pub(in crate::acceptor) buffers: BufferPool,
     pub(in crate::acceptor) write_batch: WriteBatch,
-    pub(in crate::acceptor) sole_request: SoleRequest,
 }

@@ -180,9 +180,7 @@ impl UpstreamConn {
         self.stream.poll_write(cx, bytes)
     }
 
-    /// Runs `work`, which sends a request and waits for its answer to begin, until `limit` after `since`. A worker that
-    /// has not begun to answer after a second, or after half of a shorter limit, may be waiting for room to write, and
-    /// gets it.
+    /// Runs `work`, which sends a request and waits for its answer to begin, until `limit` after `since`.
     ///
     /// # Cancel safety
     /// As `work`.
@@ -195,20 +193,8 @@ impl UpstreamConn {
         limit: Duration,
         work: impl AsyncFnOnce(&mut Self) -> T,
     ) -> Result<T, Elapsed> {
-        let stream = Arc::clone(&self.stream);
         let mut timer = std::mem::take(&mut self.timer);
-        let done = {
-            let mut work = pin!(work(self));
-            match timer.within(since + ROOM_AFTER.min(limit / 2), work.as_mut()).await {
-                Err(Elapsed) => {
-                    if stream.keep_room() {
-                        tracing::debug!("a worker that has not answered is given all the room to write");
-                    }
-                    timer.within(since + limit, work).await
-                }
-                done => done,
-            }
-        };
+        let done = timer.within(since + limit, pin!(work(self))).await;
         self.timer = timer;
         done
     }
@@ -216,11 +202,6 @@ impl UpstreamConn {
     /// Takes the bytes that are read from now on for the records of one answer.
     pub(in crate::acceptor) fn expect_records(&mut self, member: &Arc<Member>) {
         self.records = Some(Box::new(AnswerRecords::new(member)));
-    }
-
-    /// Gives the worker all the room to write that there is.
-    pub(in crate::acceptor) fn make_room(&self) {
-        self.stream.make_room();
     }
 
     /// Notes that the bytes from now on are no answers to requests, one after the other.
@@ -470,8 +451,5 @@ const PROVED_AFTER: u32 = 1000;
 const WAITED: u32 = 32;
 /// How long a worker has to answer what it was sent over a connection that is proved, and to close it.
 const PROOF: Duration = Duration::from_secs(10);
-/// The time after which a worker that has not answered gets room to write: much shorter than a request may take, and so
-/// long that the timer of few requests fires.
-const ROOM_AFTER: Duration = Duration::from_secs(1);
 /// The interval of looks at a worker whose answer was refused.
 const HANG_UP_CHECK: Duration = Duration::from_millis(5);
