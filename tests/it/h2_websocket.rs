@@ -27,7 +27,8 @@ async fn client(server: &Server) -> Http2 {
     http2
 }
 
-fn connect(path: &str, protocol: &'static str) -> Request<Full<Bytes>> {
+/// An extended CONNECT (RFC 8441 §4).
+pub(crate) fn connect(path: &str, protocol: &'static str) -> Request<Full<Bytes>> {
     let request =
         Request::connect(format!("https://localhost{path}")).extension(Protocol::from_static(protocol));
     request.header("origin", "https://localhost").body(Full::default()).unwrap()

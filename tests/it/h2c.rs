@@ -2,7 +2,12 @@
 
 use std::time::Duration;
 
-use crate::support::{Server, Setup, has, until};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::h2_websocket::connect;
+use crate::support::client::whole;
+use crate::support::{Server, Setup, has, soon, until};
 
 /// `None` where node is missing.
 async fn start(setup: Setup) -> Option<Server> {
@@ -208,4 +213,75 @@ async fn a_worker_that_says_goodbye_to_a_connection_costs_no_request() {
         server.meeting.open(&name);
         assert_eq!(held.reply("GET").await.text(), "through");
     }
+}
+
+/// The request of a WebSocket over HTTP/1.1 with the key of RFC 6455 §1.3.
+fn websocket(path: &str) -> String {
+    format!(
+        "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nCookie: a=b\r\n\r\n"
+    )
+}
+
+#[tokio::test]
+async fn a_websocket_is_an_extended_connect_to_its_worker() {
+    let setup = Setup::scripted().tls().rules("timeouts.drain = \"1s\"");
+    let Some(server) = start(setup).await else { return };
+    for _ in 0..2 {
+        let mut conn = server.connect().await;
+        conn.send(websocket("/ws?a=b")).await;
+        let head = conn.head().await;
+        assert_eq!(head.status, 101);
+        assert_eq!(head.field("sec-websocket-accept"), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+        assert_eq!((head.field("upgrade"), head.field("connection")), ("websocket", "upgrade"));
+        assert_eq!(head.field("sec-websocket-protocol"), "echo");
+        for message in [&b"hello"[..], &[7; 300_000]] {
+            conn.send(message).await;
+            assert!(conn.exactly(message.len()).await.unwrap() == message);
+        }
+        assert_eq!(server.status().await.apps[0].tunnels, 1);
+        let seen = server.meeting.views().pop().unwrap();
+        assert_eq!((seen.method.as_str(), seen.target.as_str()), ("CONNECT", "/ws?a=b"));
+        assert_eq!((seen.field("sec-websocket-version"), seen.field("cookie")), (Some("13"), Some("a=b")));
+        for name in ["sec-websocket-key", "upgrade", "connection"] {
+            assert_eq!(seen.field(name), None);
+        }
+        conn.reset();
+        until("the tunnel has ended", || async { server.status().await.apps[0].tunnels == 0 }).await;
+    }
+    assert!(server.meeting.has_reached("ws.closed"));
+
+    let mut http2 = server.http2().await;
+    assert_eq!(http2.get("/").await.status, 200);
+    let mut answer = http2.send(connect("/ws", "websocket")).await.unwrap();
+    assert_eq!(
+        (answer.status().as_u16(), answer.headers()["sec-websocket-protocol"].as_bytes()),
+        (200, &b"echo"[..])
+    );
+    let mut tunnel = TokioIo::new(soon("the tunnel", hyper::upgrade::on(&mut answer)).await.unwrap());
+    tunnel.write_all(b"over HTTP/2").await.unwrap();
+    let mut back = [0; 11];
+    soon("an echo", tunnel.read_exact(&mut back)).await.unwrap();
+    assert_eq!(&back, b"over HTTP/2");
+    // The worker that is replaced ends the tunnel when it has drained.
+    server.deploy("2").await;
+    assert_eq!(soon("the end", tunnel.read(&mut back)).await.unwrap_or(0), 0);
+
+    let mut conn = server.connect().await;
+    conn.send(websocket("/no-ws")).await;
+    let refused = conn.reply("GET").await;
+    assert_eq!((refused.status, refused.text()), (403, "none for you"));
+}
+
+#[tokio::test]
+async fn a_worker_that_takes_no_websockets_sees_an_ordinary_request() {
+    let Some(server) = start(Setup::scripted().tls().worker("NO_CONNECT", "1")).await else { return };
+    let mut conn = server.connect().await;
+    conn.send(websocket("/ws")).await;
+    let answer = conn.reply("GET").await;
+    assert_eq!((answer.status, answer.text()), (426, "not a WebSocket"));
+    let mut http2 = server.http2().await;
+    assert_eq!(http2.get("/").await.status, 200);
+    let answer = whole(http2.send(connect("/ws", "websocket")).await.unwrap()).await.unwrap();
+    assert_eq!((answer.status, answer.text()), (426, "not a WebSocket"));
 }

@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use http::header;
-use http::{Method, Response};
+use http::{Method, Response, StatusCode};
 use http_body::Body;
 
 use crate::pool::Lease;
@@ -16,6 +16,7 @@ use crate::pool::Lease;
 use super::h2c_answer::Streamed;
 use super::pump_context::PumpContext;
 use super::respond::{buffer_for, is_busy, is_event_stream, note_reloads};
+use super::tunnel;
 use crate::acceptor::body::request_body::RequestBody;
 use crate::acceptor::error::ServeError;
 use crate::acceptor::thread::h2c_body::{Events, Passed};
@@ -38,7 +39,14 @@ pub(in crate::acceptor) async fn exchange(
     let granted = lease.since();
     let answered = h2c::answered(request, &lease).await;
     recording.note(|record| record.in_worker = Some(granted.elapsed()));
-    let Asked { answer, upload_clock, passed } = answered?;
+    let Asked { answer, websocket, upload_clock, passed } = answered?;
+    if websocket
+        && answer.status() == StatusCode::OK
+        && let Some(upgrade) = request.upgrade.take()
+    {
+        let key = request.head.headers.get(header::SEC_WEBSOCKET_KEY);
+        return tunnel::open_by_h2c(upgrade, request.client, key, h2c::opened(answer), lease, recording);
+    }
     let (mut head, body) = answer.into_parts();
     if is_busy(head.status, &head.headers) {
         pass_no_more(request, passed);

@@ -10,16 +10,17 @@ use http::header::{self, HeaderValue};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
 use crate::name::ClientNet;
+use crate::pool::{Lease, Tunnel};
 
 use super::response_pump::IncomingAnswer;
 use crate::acceptor::error::ServeError;
 use crate::acceptor::records::access_record::Outcome;
 use crate::acceptor::upstream::access::Recording;
 use crate::acceptor::upstream::reply_body::Reply;
-use crate::acceptor::upstream::upgrade::Upgrade;
-use crate::acceptor::upstream::upstream_conn::UpstreamConn;
+use crate::acceptor::upstream::upgrade::{Upgrade, Upgraded};
 use crate::acceptor::upstream::worker_head::AnswerHead;
 use crate::acceptor::wire::headers::clean_answer;
+use crate::acceptor::wire::websocket::WebSocketAccept;
 
 /// Answers `101`, and starts to pass bytes when the client has it.
 ///
@@ -57,18 +58,53 @@ pub(in crate::acceptor) fn open(
             headers.insert(header::UPGRADE, protocol);
         }
     }
+    let upstream = answer.claimed.upstream;
+    upstream.leave_http1();
+    carry(upgrade, async { Some(upstream) }, tunnel, recording);
+    Ok(head.reply)
+}
+
+/// Opens a WebSocket that a worker which speaks HTTP/2 has agreed to (RFC 8441 §5); `opened` is the worker's side. Its
+/// client has the fields of the worker's answer, over HTTP/1.1 with those that answer its key.
+///
+/// # Errors
+/// [`ServeError::NoTunnel`] when the worker holds too many already, in all or of this client.
+pub(in crate::acceptor) fn open_by_h2c(
+    upgrade: Upgrade,
+    whose: Option<ClientNet>,
+    key: Option<&HeaderValue>,
+    (mut reply, opened): (Reply, Upgraded),
+    lease: Lease,
+    recording: &mut Recording,
+) -> Result<Reply, ServeError> {
+    let worker = lease.member().worker;
+    let Ok(tunnel) = lease.into_tunnel(whose) else { return Err(ServeError::NoTunnel { worker }) };
+    open_over_http2(&mut reply);
+    if upgrade.accept.is_none() {
+        *reply.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        WebSocketAccept::of(key.map_or(b"", HeaderValue::as_bytes)).answer(reply.headers_mut());
+    }
+    carry(upgrade, opened, tunnel, recording);
+    Ok(reply)
+}
+
+/// Passes bytes both ways from when both sides have left their protocol, in a task of its own.
+fn carry(
+    upgrade: Upgrade,
+    worker: impl Future<Output = Option<impl AsyncRead + AsyncWrite + 'static>> + 'static,
+    tunnel: Tunnel,
+    recording: &mut Recording,
+) {
     upgrade.handover.agreed.set(true);
     recording.switch_off_framing();
     recording.becomes_long_lived();
-    let upstream = answer.claimed.upstream;
-    upstream.leave_http1();
     let Upgrade { client, stop, handover, .. } = upgrade;
     stop.clone().spawn_local("tunnel", async move {
         let upgraded = client.await;
         let mut recording = handover.recording.take();
-        let Some(upgraded) = upgraded else { return };
+        let (Some(client), Some(worker)) = (upgraded, worker.await) else { return };
         let to_client = tokio::select! {
-            passed = pass(upgraded, upstream) => passed,
+            passed = pass(client, worker) => passed,
             // A tunnel has no end of its own, and new connections would wait for it when the server is restarted.
             () = stop.requested() => 0,
         };
@@ -78,7 +114,6 @@ pub(in crate::acceptor) fn open(
             recording.sent(to_client as usize, true);
         }
     });
-    Ok(head.reply)
 }
 
 /// Changes the answer to that for a client of HTTP/2 (RFC 8441 §5), where any success opens the tunnel.
@@ -95,9 +130,9 @@ fn open_over_http2(reply: &mut Reply) {
 ///
 /// When the client ends its side, the worker may still answer. When the worker ends its side, the tunnel is over,
 /// because a client that does not close must not keep the worker's place.
-async fn pass(client: impl AsyncRead + AsyncWrite, upstream: UpstreamConn) -> u64 {
+async fn pass(client: impl AsyncRead + AsyncWrite, worker: impl AsyncRead + AsyncWrite) -> u64 {
     let (mut from_client, mut to_client) = tokio::io::split(client);
-    let (mut from_worker, mut to_worker) = tokio::io::split(upstream);
+    let (mut from_worker, mut to_worker) = tokio::io::split(worker);
     let up = async {
         tokio::io::copy(&mut from_client, &mut to_worker).await?;
         to_worker.shutdown().await

@@ -2,8 +2,9 @@
 //!
 //! Never here: opening one, or a request over it (`h2c`).
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::rc::Rc;
 
 use bytes::Bytes;
 use http_body_util::{Either, Empty};
@@ -15,7 +16,15 @@ use super::h2c_body::Passing;
 
 pub(in crate::acceptor) type OutBody = Either<Passing, Empty<Bytes>>;
 
-pub(in crate::acceptor) type Channel = http2::SendRequest<OutBody>;
+/// A connection to a worker.
+#[derive(Clone)]
+pub(in crate::acceptor) struct Channel {
+    pub(in crate::acceptor) requests: http2::SendRequest<OutBody>,
+    /// Says whether the worker's settings, as far as they have come, let clients open WebSockets (RFC 8441 §3).
+    pub(in crate::acceptor) takes_websockets: Rc<dyn Fn() -> bool>,
+    /// Whether the worker has answered a request: its settings have come before.
+    pub(in crate::acceptor) answered: Rc<Cell<bool>>,
+}
 
 /// The open connections of one thread.
 #[derive(Default)]

@@ -2,24 +2,31 @@
 //!
 //! Never here: what becomes of the answer (`exchange/h2c`).
 
+use std::cell::RefCell;
+use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
-use http::{Request, Response, Uri};
+use http::{Method, Request, Response, Uri};
 use http_body_util::{Either, Empty};
 use hyper::body::Incoming;
 use hyper::client::conn::http2;
+use hyper::ext::Protocol;
 use hyper_util::rt::TokioIo;
 use tokio::time::Instant;
 
 use crate::name::WorkerId;
 use crate::pool::{Lease, Member};
-use crate::time::LazyDeadline;
+use crate::time::{LazyDeadline, timer};
 
 use super::outgoing::Outgoing;
+use super::reply_body::{Reply, ReplyBody};
+use super::upgrade::{Duplex, Upgraded};
 use super::upstream_conn::UpstreamConn;
 use super::worker_head::MAX_HEAD;
 use crate::acceptor::body::request_body::RequestBody;
@@ -64,6 +71,8 @@ pub(in crate::acceptor) async fn answered(
 /// The head of an answer, and its request, whose body may still come.
 pub(in crate::acceptor) struct Asked {
     pub(in crate::acceptor) answer: Response<AnswerBody>,
+    /// Whether the worker was asked for a WebSocket, which 200 opens.
+    pub(in crate::acceptor) websocket: bool,
     pub(in crate::acceptor) upload_clock: UploadClock,
     pub(in crate::acceptor) passed: Option<Passed>,
 }
@@ -76,6 +85,12 @@ async fn ask(request: &mut Outgoing<'_>, lease: &Lease) -> Result<Asked, Unanswe
         .await
         .map_err(|source| Unanswered::Not(ServeError::Unreachable { worker, source }))?;
     let mut outgoing = outgoing(request).map_err(Unanswered::Not)?;
+    let websocket = is_websocket(request) && Box::pin(takes_websockets(&channel)).await;
+    if websocket {
+        *outgoing.method_mut() = Method::CONNECT;
+        outgoing.extensions_mut().insert(Protocol::from_static("websocket"));
+        outgoing.headers_mut().remove(header::SEC_WEBSOCKET_KEY);
+    }
     let upload_clock = UploadClock::of_worker(Instant::now());
     let mut passed = None;
     let mut length = None;
@@ -89,10 +104,11 @@ async fn ask(request: &mut Outgoing<'_>, lease: &Lease) -> Result<Asked, Unanswe
         *outgoing.body_mut() = Either::Left(passing);
         (passed, length) = (Some(end), announced);
     }
-    let sent = channel.try_send_request(outgoing);
+    let sent = channel.requests.try_send_request(outgoing);
     let answer = upload_clock.within(&mut LazyDeadline::new(), timeouts.request, sent).await;
     if let Ok(Ok(answer)) = answer {
-        return Ok(Asked { answer, upload_clock, passed });
+        channel.answered.set(true);
+        return Ok(Asked { answer, websocket, upload_clock, passed });
     }
     let begun = passed.as_ref().is_some_and(Passed::has_begun);
     let fault = passed.as_ref().and_then(Passed::take_fault);
@@ -115,6 +131,38 @@ async fn ask(request: &mut Outgoing<'_>, lease: &Lease) -> Result<Asked, Unanswe
     }
 }
 
+/// Splits the 200 that opens a WebSocket: the head for the client, and the worker's side of the tunnel.
+pub(in crate::acceptor) fn opened(mut answer: Response<AnswerBody>) -> (Reply, Upgraded) {
+    let upgraded = hyper::upgrade::on(&mut answer);
+    let worker = async { upgraded.await.ok().map(|io| -> Box<dyn Duplex> { Box::new(TokioIo::new(io)) }) };
+    (Box::new(answer.map(|_| ReplyBody::full(Bytes::new()))), Box::pin(worker))
+}
+
+/// Whether the request asks for a WebSocket, as RFC 6455 §4.1 has it.
+fn is_websocket(request: &Outgoing<'_>) -> bool {
+    let protocol = request.head.upgrade.filter(|_| request.upgrade.is_some());
+    protocol.is_some_and(|protocol| protocol.as_bytes().eq_ignore_ascii_case(b"websocket"))
+        && *request.head.method == Method::GET
+        && request.head.headers.contains_key(header::SEC_WEBSOCKET_KEY)
+        && matches!(request.body, RequestBody::Empty)
+}
+
+/// Whether the worker's settings let clients open WebSockets (RFC 8441 §3). On a new connection they are waited for:
+/// they are the first thing that a worker sends (RFC 9113 §3.4).
+async fn takes_websockets(channel: &Channel) -> bool {
+    let given_up = Instant::now() + SETTINGS_WITHIN;
+    let mut looks = timer::interval(SETTINGS_CHECK);
+    loop {
+        if (channel.takes_websockets)() {
+            return true;
+        }
+        if channel.answered.get() || channel.requests.is_closed() || Instant::now() > given_up {
+            return false;
+        }
+        looks.tick().await;
+    }
+}
+
 fn died(worker: WorkerId, error: hyper::Error) -> ServeError {
     ServeError::WorkerDied { worker, cause: None, source: io::Error::other(error) }
 }
@@ -130,7 +178,9 @@ fn is_unseen(error: &hyper::Error) -> bool {
 
 async fn channel(upstreams: &Rc<Upstreams>, lease: &Lease, limit: Duration) -> io::Result<Channel> {
     let worker = lease.member().worker;
-    if let Some(open) = upstreams.channels.open.borrow().get(&worker).filter(|open| !open.is_closed()) {
+    if let Some(open) =
+        upstreams.channels.open.borrow().get(&worker).filter(|open| !open.requests.is_closed())
+    {
         return Ok(open.clone());
     }
     let upstream = UpstreamConn::open(lease, upstreams, limit).await?;
@@ -143,9 +193,16 @@ async fn channel(upstreams: &Rc<Upstreams>, lease: &Lease, limit: Duration) -> i
         .max_header_list_size(MAX_HEAD as u32)
         .initial_stream_window_size(windows.stream)
         .initial_connection_window_size(windows.connection);
-    let (channel, connection) = builder.handshake(TokioIo::new(upstream)).await.map_err(io::Error::other)?;
+    let (requests, connection) = builder.handshake(TokioIo::new(upstream)).await.map_err(io::Error::other)?;
+    let connection = Rc::new(RefCell::new(connection));
+    let settings = Rc::downgrade(&connection);
+    let takes_websockets = Rc::new(move || {
+        settings.upgrade().is_some_and(|open| open.borrow().is_extended_connect_protocol_enabled())
+    });
+    let channel = Channel { requests, takes_websockets, answered: Rc::default() };
     let keeping = keep(Rc::clone(upstreams), Arc::clone(lease.member()));
     upstreams.stop.spawn_local("h2c connection", async move {
+        let connection = poll_fn(|cx| Pin::new(&mut *connection.borrow_mut()).poll(cx));
         tokio::select! {
             ended = connection => if let Err(error) = ended {
                 tracing::debug!(%worker, %error, "an HTTP/2 connection to a worker ended");
@@ -155,7 +212,7 @@ async fn channel(upstreams: &Rc<Upstreams>, lease: &Lease, limit: Duration) -> i
     });
     if !upstreams.stop.is_requested() {
         let mut open = upstreams.channels.open.borrow_mut();
-        open.retain(|_, channel| !channel.is_closed());
+        open.retain(|_, channel| !channel.requests.is_closed());
         open.insert(worker, channel.clone());
     }
     Ok(channel)
@@ -214,3 +271,7 @@ fn outgoing(request: &Outgoing<'_>) -> Result<Request<OutBody>, ServeError> {
     }
     Ok(outgoing)
 }
+
+/// The time within which the settings of a worker come that has answered its probe, and the interval of looks.
+const SETTINGS_WITHIN: Duration = Duration::from_secs(1);
+const SETTINGS_CHECK: Duration = Duration::from_millis(1);

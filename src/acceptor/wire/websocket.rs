@@ -1,5 +1,5 @@
-//! The opening handshake of a WebSocket with a worker (RFC 6455 §4) for a client that opened it over HTTP/2 (RFC 8441)
-//! and sent no key of its own.
+//! The opening handshake of a WebSocket (RFC 6455 §4) where one side opened it over HTTP/2 (RFC 8441), which has no key
+//! and no answer to one.
 //!
 //! Never here: the tunnel that the handshake opens.
 
@@ -21,12 +21,22 @@ impl WebSocketAccept {
         if let Ok(key) = HeaderValue::from_str(&key) {
             headers.insert(header::SEC_WEBSOCKET_KEY, key);
         }
-        Self::of(&key)
+        Self::of(key.as_bytes())
     }
 
-    fn of(key: &str) -> Self {
-        let digest = digest(&SHA1_FOR_LEGACY_USE_ONLY, format!("{key}{GUID}").as_bytes());
+    /// The answer to a key.
+    pub(in crate::acceptor) fn of(key: &[u8]) -> Self {
+        let digest = digest(&SHA1_FOR_LEGACY_USE_ONLY, &[key, GUID.as_bytes()].concat());
         Self(STANDARD.encode(digest))
+    }
+
+    /// Adds the fields of a 101 that open the WebSocket over HTTP/1.1.
+    pub(in crate::acceptor) fn answer(&self, headers: &mut HeaderMap) {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        if let Ok(accept) = HeaderValue::from_str(&self.0) {
+            headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+        }
     }
 
     /// Whether the fields of a worker's 101 open the WebSocket that it was asked for.
@@ -49,7 +59,7 @@ mod tests {
 
     #[test]
     fn the_answer_to_a_key_is_that_of_the_rfc() {
-        let accept = WebSocketAccept::of("dGhlIHNhbXBsZSBub25jZQ==");
+        let accept = WebSocketAccept::of(b"dGhlIHNhbXBsZSBub25jZQ==");
         assert_eq!(accept.0, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
         let mut headers = HeaderMap::new();
         headers.insert("upgrade", HeaderValue::from_static("WebSocket"));

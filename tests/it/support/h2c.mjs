@@ -118,6 +118,22 @@ const routes = {
     stray.writeUInt32BE(stream.id, 5);
     setTimeout(() => transport.socket.write(stray), Number(query.get('ms')));
   },
+  // A WebSocket for those who ask for one: sends all bytes back as they come.
+  '/ws': async (stream, _, headers) => {
+    stream.on('close', () => arrive('ws.closed'));
+    if (headers[':protocol'] !== 'websocket') {
+      stream.respond({ ':status': 426 });
+      return stream.end('not a WebSocket');
+    }
+    stream.respond({ ':status': 200, 'sec-websocket-protocol': 'echo' });
+    for await (const piece of stream) stream.write(piece);
+    stream.end();
+  },
+  // Refuses a WebSocket.
+  '/no-ws': (stream) => {
+    stream.respond({ ...text, ':status': 403 });
+    stream.end('none for you');
+  },
   // Takes nothing more on this connection.
   '/goodbye': (stream) => {
     stream.session.close();
@@ -126,7 +142,8 @@ const routes = {
   },
 };
 
-const server = http2.createServer();
+// With $NO_CONNECT no WebSockets are taken.
+const server = http2.createServer({ settings: { enableConnectProtocol: !process.env.NO_CONNECT } });
 server.on('stream', (stream, headers) => {
   stream.on('error', () => {});
   const { ':method': method, ':path': target } = headers;
