@@ -3,10 +3,14 @@
 crate::on_both! {
     scripts_and_files_of_a_php_app
     a_pool_of_php_fpm
+    an_app_of_symfony
     files_that_workers_name_and_files_beside_an_app
 }
 
 mod cases {
+    use std::path::Path;
+    use std::process::Command;
+
     use crate::app::SERVICE;
     use crate::http;
     use crate::machine::Machine;
@@ -125,6 +129,51 @@ mod cases {
         m.until("and the pool before it ends", || m.worker_units().len() == 1);
         m.ok(&format!("systemctl restart {SERVICE}"));
         m.same("the pool is taken over behind a restart", m.get("/").status, 200);
+        m.ok(&format!("systemctl stop {SERVICE}"));
+    }
+
+    /// The sample, with the libraries of the machine that the tests run on.
+    pub(super) fn an_app_of_symfony(m: Machine) {
+        const LIBRARIES: &str = "/usr/share/php";
+        if !Path::new(LIBRARIES).join("Symfony/Bundle/TwigBundle/autoload.php").is_file() {
+            return crate::skip("Symfony is not installed: tests/setup does it");
+        }
+        m.ok(&format!("apt-get install -y /root/rip-server.deb; mkdir -p {FOLDER}"));
+        let copy = |from: &Path, to: &str| {
+            let copied = Command::new("cp").arg("-a").arg(from).arg(m.path(to)).status();
+            assert!(copied.unwrap().success());
+        };
+        for library in ["Psr", "Symfony", "Twig"] {
+            copy(&Path::new(LIBRARIES).join(library), LIBRARIES);
+        }
+        copy(Path::new("tests/apps/symfony/."), FOLDER);
+        m.write(&format!("{FOLDER}/VERSION"), "v1");
+        m.write("/etc/rip-server/labs-api.toml", "[app]\nworkers = 2\n");
+        m.ok(&format!("systemctl start {SERVICE}"));
+        let home = m.get("/");
+        m.holds("a page with absolute links", home.body.contains("visit 1, at https://localhost/<"));
+        m.holds("and a cookie for HTTPS alone", home.head.to_lowercase().contains("; secure; httponly"));
+        m.holds("a route of the app", m.get("/version").body == "v1");
+        m.same("a file", &*m.get("/style.css").body, "body { color: black; }\n");
+        for path in ["/src/Kernel.php", "/autoload.php", "/rip.toml", "/../autoload.php"] {
+            let served = m.get(path);
+            m.holds(&format!("{path} is {}", served.status), matches!(served.status, 400 | 404));
+        }
+        let compiled = m.ok("find /var/cache -name 'App_KernelProdContainer.php'");
+        m.holds("what Symfony compiles is in the app's cache folder", compiled.contains("/symfony-"));
+        let written = m.ok(&format!("find {FOLDER} -newer {FOLDER}/VERSION -type f"));
+        m.same("and nothing in the app's own", written.trim(), "");
+        m.write(&format!("{FOLDER}/VERSION"), "v2");
+        m.ok(&format!("systemctl reload {SERVICE}"));
+        let lost = m.within(async || {
+            let mut lost = 0;
+            for _ in 0..100 {
+                let served = http::https(443, "localhost", "/version").await;
+                lost += u32::from(!served.is_ok_and(|served| served.body == "v2"));
+            }
+            lost
+        });
+        m.same("every request behind a deploy is answered", lost, 0);
         m.ok(&format!("systemctl stop {SERVICE}"));
     }
 
