@@ -125,10 +125,9 @@ impl Deploys {
 
     /// Takes in how release steps have ended.
     pub(in crate::supervisor::app) fn released(&mut self, ended: impl IntoIterator<Item = ReleaseEnd>) {
-        for released in ended {
-            if let Some(why) = self.set.released(released, &self.ctx.released_content) {
-                self.reject(why);
-            }
+        for end in ended {
+            let rejected = self.set.released(end, &self.ctx.released_content);
+            rejected.into_iter().for_each(|why| self.reject(why));
         }
     }
 
