@@ -7,9 +7,9 @@ use crate::name::{HostName, RouteName};
 
 use super::endpoint::{Endpoint, JsonBody, LogQuery, Object, ObjectLines, Text};
 use super::{
-    AddHost, CertList, CertPlan, Changed, DeployEvent, DeployRequest, DrainAnswer, EndDrain, HostCertificate,
-    HostList, ImportCert, LogLine, RenewCert, RenewEvent, RunPlace, RunRequest, RunTimer, Scale, Scaled,
-    SetState, StartDrain, Status, StopAnswer, StopServer, TimerStarted, WorkerList,
+    Aborted, AddHost, CertList, CertPlan, Changed, DeployEvent, DeployRequest, DrainAnswer, EndDrain,
+    HostCertificate, HostList, ImportCert, LogLine, RenewCert, RenewEvent, RunPlace, RunRequest, RunTimer,
+    Scale, Scaled, SetState, StartDrain, Status, StopAnswer, StopServer, TimerStarted, WhichApp, WorkerList,
 };
 
 /// Makes a constant of each row, and for tests the table with what SPEC says of each.
@@ -68,12 +68,19 @@ endpoints! {
     LIST_WORKERS: () => Object<WorkerList> = GET "/workers"
         takes "" answers r#"{"workers":[WORKER…]}"#;
     /// Starts a new generation beside the old one, and replaces the old one when the new one is ready; without `app`:
-    /// of all apps.
+    /// of all apps. With `canary` (of a hundred clients) or `first`, of one app: gives the new one to a share of the
+    /// clients, and holds it.
     DEPLOY: DeployRequest => ObjectLines<DeployEvent> = POST "/deploy"
+        takes r#"{"app"?:NAME,"canary"?:PERCENT,"first"?:WORKERS}"# answers "a line for each event, below";
+    /// Gives the generation that a deploy with `canary` or `first` holds to all clients; without `app`: of the only one.
+    PROMOTE: WhichApp => ObjectLines<DeployEvent> = POST "/promote"
         takes r#"{"app"?:NAME}"# answers "a line for each event, below";
+    /// Gives the generation that is held to none; without `app`: of the only one.
+    ABORT: WhichApp => Object<Aborted> = POST "/abort"
+        takes r#"{"app"?:NAME}"# answers r#"{"ok":true,"app","generation","serving"}"#;
     /// Has the generation that served before serve again, unchanged, when it is ready; without `app`: that of the only
     /// app.
-    ROLL_BACK: DeployRequest => ObjectLines<DeployEvent> = POST "/rollback"
+    ROLL_BACK: WhichApp => ObjectLines<DeployEvent> = POST "/rollback"
         takes r#"{"app"?:NAME}"# answers "a line for each event, below";
     /// The folder, environment and user of an app's workers, for a command that is to run as they do; runs nothing.
     /// Without `app`: of the only app.
@@ -131,7 +138,12 @@ impl JsonBody for SetState {
 }
 
 impl JsonBody for DeployRequest {
-    const EXPECTED: &str = r#"expected {"app":"blog"}; without app: all"#;
+    const EXPECTED: &str = r#"expected {"app":"blog"}; without app: all; "canary":10 or "first":1 for a share of the clients of one"#;
+    const MAY_BE_EMPTY: bool = true;
+}
+
+impl JsonBody for WhichApp {
+    const EXPECTED: &str = r#"expected {"app":"blog"}; without app: the only one"#;
     const MAY_BE_EMPTY: bool = true;
 }
 

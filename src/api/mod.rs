@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::name::{AppName, GenerationId, HostName, InstanceName, RouteName, WorkerId};
 
 mod certs;
+mod deploy;
 pub(crate) mod endpoint;
 pub(crate) mod endpoints;
 mod host_state;
@@ -20,6 +21,8 @@ mod run;
 pub(crate) use certs::{
     CertList, CertPlan, CheckResult, HostCertificate, ImportCert, PlanCheck, RenewCert, RenewEvent,
 };
+pub(crate) use deploy::{Aborted, DeployEvent, DeployRequest, WhichApp};
+pub use deploy::{CanaryStatus, Rejection};
 pub(crate) use host_state::HostState;
 pub use job::JobStatus;
 pub(crate) use run::{RunPlace, RunRequest, RunTimer, TimerStarted};
@@ -212,6 +215,9 @@ pub struct AppStatus {
     /// The earlier generation that the serving one brings back, after a rollback.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub again: Option<GenerationId>,
+    /// The generation that a share of the clients gets, if one is held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<CanaryStatus>,
     /// The generation that a rollback brings back, if one is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub earlier: Option<GenerationId>,
@@ -256,17 +262,6 @@ impl AppStatus {
     pub(crate) fn can_serve(&self) -> bool {
         self.workers.ready > 0 || self.resting
     }
-}
-
-/// Why a generation was rejected.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Rejection {
-    /// The generation that was rejected.
-    pub generation: GenerationId,
-    /// The reason, in a sentence.
-    pub reason: String,
-    /// The last lines that the generation's workers wrote.
-    pub output: Vec<String>,
 }
 
 /// How many workers are in which state.
@@ -400,57 +395,6 @@ pub enum WorkerState {
     Draining,
     /// The worker was told to end.
     Stopping,
-}
-
-/// The apps that are to be deployed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct DeployRequest {
-    /// The app; `None`: all apps.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) app: Option<AppName>,
-}
-
-/// Progress of a deploy; the last line is one of `done` and `rejected` for each app.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "event", rename_all = "lowercase")]
-pub(crate) enum DeployEvent {
-    /// Workers of the new generation are being started.
-    Starting {
-        app: AppName,
-        generation: GenerationId,
-        workers: usize,
-        /// A note for the caller: that nothing has changed, or what a rollback does not bring back.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        note: Option<String>,
-    },
-    Ready {
-        app: AppName,
-        generation: GenerationId,
-        ready: usize,
-        /// How many workers are wanted.
-        workers: usize,
-    },
-    /// The new generation serves, and is taken back if its workers crash within its probation.
-    Serving {
-        app: AppName,
-        generation: GenerationId,
-        /// Milliseconds from the start of the deploy until the generation served.
-        ms: u64,
-        /// The length of the probation in milliseconds.
-        probation: u64,
-    },
-    /// The new generation serves for good.
-    Done {
-        app: AppName,
-        generation: GenerationId,
-        /// Milliseconds from the start of the deploy until the generation served.
-        ms: u64,
-    },
-    /// The old generation goes on serving, or serves again.
-    Rejected { app: AppName, rejection: Rejection },
-    /// A later deploy took over; its events follow.
-    Superseded { app: AppName, generation: GenerationId },
 }
 
 /// The request for another number of workers.

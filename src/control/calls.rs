@@ -58,7 +58,13 @@ pub(super) fn router() -> Router {
                 CallError::new(StatusCode::UNPROCESSABLE_ENTITY, "bad-config", wrong)
                     .hint("nothing was deployed, and all goes on as before")
             })?;
-            Ok(control.supervisor.deploy(wanted.app.as_ref()).await?)
+            Ok(control.supervisor.deploy_as(wanted).await?)
+        })
+        .on(&endpoints::PROMOTE, |control, wanted| async move {
+            Ok(control.supervisor.promote(wanted.app.as_ref()).await?)
+        })
+        .on(&endpoints::ABORT, |control, wanted| async move {
+            Ok(control.supervisor.abort(wanted.app.as_ref()).await?)
         })
         .on(&endpoints::ROLL_BACK, |control, wanted| async move {
             Ok(control.supervisor.roll_back(wanted.app.as_ref()).await?)

@@ -3,8 +3,8 @@
 //! Never here: their names and help in the text (`page`), but for those of gauges.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::by_cause::ByCause;
@@ -102,6 +102,11 @@ impl AppMetrics {
         self.0.rollbacks.add(outcome);
     }
 
+    /// Shows what each generation has, while the clients are shared between two; none: they are not. Takes a lock.
+    pub(crate) fn show_generations(&self, generations: Vec<GenerationSeries>) {
+        *self.0.generations.lock().unwrap_or_else(PoisonError::into_inner) = generations;
+    }
+
     /// Sets a gauge.
     pub(crate) fn set(&self, gauge: AppGauge, count: usize) {
         self.0.gauges[gauge as usize].store(i64::try_from(count).unwrap_or(i64::MAX), Ordering::Relaxed);
@@ -127,6 +132,19 @@ pub(super) struct AppSeries {
     pub(super) sticky_clients: ByCause,
     pub(super) deploys: ByCause,
     pub(super) rollbacks: ByCause,
+    pub(super) generations: Mutex<Vec<GenerationSeries>>,
+}
+
+/// What a generation has, while the clients of its app are shared between two.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct GenerationSeries {
+    pub(crate) generation: u64,
+    /// `serving` or `canary`.
+    pub(crate) role: &'static str,
+    /// Workers that are ready.
+    pub(crate) workers: u64,
+    /// Requests that its workers have answered.
+    pub(crate) served: u64,
 }
 
 #[derive(Clone, Copy)]

@@ -20,7 +20,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-pub(crate) use self::app_metrics::{AppGauge, AppMetrics};
+pub(crate) use self::app_metrics::{AppGauge, AppMetrics, GenerationSeries};
 use self::by_cause::{ByCause, read, write};
 use crate::name::{AppName, HostName};
 

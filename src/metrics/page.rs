@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use prometheus_client::collector::Collector;
@@ -11,7 +12,7 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 
 use super::Series;
-use super::app_metrics::{AppGauge, AppMetrics, AppSeries, StatusClass};
+use super::app_metrics::{AppGauge, AppMetrics, AppSeries, GenerationSeries, StatusClass};
 use super::by_cause::{ByCause, read};
 use super::histogram::Histogram;
 use crate::logging;
@@ -138,6 +139,20 @@ fn encode_compression(page: &mut MetricsPage<'_>, apps: &AppTable) -> fmt::Resul
     })
 }
 
+fn each_generation(
+    apps: &AppTable,
+    family: &mut Family<'_>,
+    level: fn(&GenerationSeries) -> u64,
+) -> fmt::Result {
+    each(apps, |app, series| {
+        let generations = series.generations.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        generations.iter().try_for_each(|shown| {
+            let labels = [("app", app), ("generation", &shown.generation.to_string()), ("role", shown.role)];
+            family.level(&labels, i64::try_from(level(shown)).unwrap_or(i64::MAX))
+        })
+    })
+}
+
 fn encode_workers(page: &mut MetricsPage<'_>, apps: &AppTable) -> fmt::Result {
     page.counter("worker_adoptions", "Worker processes taken over from an earlier server", |family| {
         each(apps, |app, series| {
@@ -180,6 +195,10 @@ fn encode_workers(page: &mut MetricsPage<'_>, apps: &AppTable) -> fmt::Result {
             series.rollbacks.each(|outcome, count| family.count(&[("app", app), ("outcome", outcome)], count))
         })
     })?;
+    let help = "Ready workers of each generation, while a share of the clients has one of its own";
+    page.gauge("generation_workers", help, |family| each_generation(apps, family, |shown| shown.workers))?;
+    let help = "Requests that the workers of each generation have answered, while a share of the clients has one of its own";
+    page.gauge("generation_served", help, |family| each_generation(apps, family, |shown| shown.served))?;
     for (index, (name, help)) in AppGauge::ALL.iter().enumerate() {
         page.gauge(name, help, |family| {
             each(apps, |app, series| {

@@ -4,6 +4,22 @@
 
 use crate::name::{ClientNet, WorkerId};
 
+/// What a claim wants of its worker beyond a free seat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ClaimTerms {
+    /// How the client's own worker is found; `None`: any of the generation will do.
+    pub(crate) affinity: Option<Affinity>,
+    pub(crate) generation: WantedGeneration,
+}
+
+/// The generation that is to answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WantedGeneration {
+    Current,
+    /// The one that a share of the clients gets; the current one where there is no such one.
+    Canary,
+}
+
 /// How a claim finds the worker that its client has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Affinity {

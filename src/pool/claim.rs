@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use crate::name::{ClientNet, WorkerId};
 
-use super::affinity::Affinity;
+use super::affinity::ClaimTerms;
 use super::in_flight::InFlightRequest;
 
 /// Why a claim got no worker.
@@ -36,6 +36,6 @@ pub(crate) struct Claim {
     pub(crate) deadline: Instant,
     /// The worker that must not be taken, because it failed this request before; such a claim waits in front.
     pub(crate) not: Option<WorkerId>,
-    /// How the client's own worker is found; `None`: any worker will do.
-    pub(crate) affinity: Option<Affinity>,
+    /// What the claim wants of its worker; `None`: any of the current generation will do.
+    pub(crate) terms: Option<ClaimTerms>,
 }

@@ -17,6 +17,8 @@ pub(super) type QueueClient = Option<ClientNet>;
 pub(super) enum Lane {
     /// This worker alone.
     Worker(WorkerId),
+    /// Those of the canary.
+    Canary,
 }
 
 /// Claims `C` that wait for a worker, and requests `H` of held hosts, which take room and are not served.
@@ -527,7 +529,7 @@ mod tests {
         let (mut queue, mut model) = (FairQueue::<u64, u64>::new(), Model::default());
         let mut tickets: Vec<(Ticket, u64)> = Vec::new();
         let (clients, most) = (random.u8(1..6), random.usize(0..20));
-        let lanes = [None, Some(Lane::Worker(WorkerId(1))), Some(Lane::Worker(WorkerId(2)))];
+        let lanes = [None, Some(Lane::Worker(WorkerId(1))), Some(Lane::Canary)];
         for id in 0..300 {
             let client = client(random.u8(0..clients));
             let lane = lanes[random.usize(0..3)];

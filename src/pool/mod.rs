@@ -36,7 +36,7 @@ use crate::name::{ClientNet, GenerationId, WorkerId};
 use crate::time::timer;
 
 pub use address::Address;
-pub(crate) use affinity::{Affinity, ItsClients};
+pub(crate) use affinity::{Affinity, ClaimTerms, ItsClients, WantedGeneration};
 pub(crate) use claim::{Claim, ClaimError};
 use fair_queue::Ticket;
 pub(crate) use in_flight::InFlightRequest;
@@ -91,8 +91,8 @@ impl Pool {
 
     /// Takes a free worker of the current generation, the most recently used first; else waits in the queue. The call
     /// itself does either: the future only waits. The queue serves one claim of each client in turn, and the claims of
-    /// one client in the order they came. A claim with an affinity gets, or waits for, the worker
-    /// that its client has; a client that has none gets the least used one.
+    /// one client in the order they came. A claim with terms gets, or waits for, the worker that its
+    /// client has, or one of the canary; a client that has none gets the least used one.
     ///
     /// # Errors
     /// [`ClaimError::Full`] and [`ClaimError::Closed`] at once or while it waits, [`ClaimError::Expired`] at
@@ -108,11 +108,11 @@ impl Pool {
             receiver = Some(end);
             sender
         };
-        let Claim { in_flight, client, not, affinity, .. } = claim;
+        let Claim { in_flight, client, not, terms, .. } = claim;
         let mut state = self.shared.lock();
-        let granted = match affinity {
+        let granted = match terms {
             None => state.claim(client, in_flight, not, waiter),
-            Some(affinity) => state.claim_own((client, affinity), in_flight, not, waiter),
+            Some(terms) => state.claim_on((client, terms), in_flight, not, waiter),
         };
         drop(state);
         let outcome = match granted {
@@ -414,6 +414,12 @@ impl PoolWriter {
     /// Makes a generation the one that gets requests, in one step; workers of others get nothing new.
     pub(crate) fn promote(&self, generation: GenerationId) {
         let grants = self.shared.lock().promote(generation);
+        self.deliver_all(grants);
+    }
+
+    /// Gives a generation the requests that ask for a canary, or none any more; the current one goes on with all others.
+    pub(crate) fn set_canary(&self, canary: Option<GenerationId>) {
+        let grants = self.shared.lock().set_canary(canary);
         self.deliver_all(grants);
     }
 

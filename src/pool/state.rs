@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use crate::budget::{Budget, Reservation};
 use crate::name::{GenerationId, WorkerId};
 
-use super::affinity::{Affinity, ItsClients, Newcomer};
+use super::affinity::{Affinity, ClaimTerms, ItsClients, Newcomer};
 use super::client_workers::{ClientWorkers, MOST_CLIENTS};
 use super::fair_queue::{FairQueue, Gone, Lane, QueueClient, Room, Ticket};
 use super::in_flight::InFlightRequest;
@@ -21,7 +21,7 @@ use super::report::{PoolDemand, PoolReport, WorkerReport, WorkerStanding};
 use super::saturation::Saturation;
 use super::worker_fault::WorkerFault;
 use super::worker_slot::{Seat, WorkerSlot};
-use super::worker_slots::WorkerSlots;
+use super::worker_slots::{Duty, WorkerSlots};
 
 pub(super) enum Granted<W> {
     Seat(Seat),
@@ -96,10 +96,10 @@ impl<W> PoolState<W> {
     }
 
     /// Gives a claim a seat at the worker that its client has, or a place in that worker's line. A client without one
-    /// gets the least used, and keeps it.
-    pub(super) fn claim_own(
+    /// gets the least used of the generation that is to answer, and keeps it where clients keep workers.
+    pub(super) fn claim_on(
         &mut self,
-        (client, affinity): (QueueClient, Affinity),
+        (client, terms): (QueueClient, ClaimTerms),
         in_flight: InFlightRequest,
         not: Option<WorkerId>,
         waiter: impl FnOnce() -> W,
@@ -108,22 +108,28 @@ impl<W> PoolState<W> {
             return Granted::Closed;
         }
         self.claims += 1;
-        let (had, remembered) = match affinity {
-            Affinity::Shown(had) => (had, None),
-            Affinity::Address => (client.and_then(|client| self.client_workers.of(client)), client),
+        let generation = self.slots.generation(terms.generation);
+        let (had, remembered) = match terms.affinity {
+            None => (None, None),
+            Some(Affinity::Shown(had)) => (had, None),
+            Some(Affinity::Address) => (client.and_then(|client| self.client_workers.of(client)), client),
         };
-        let newcomer = Newcomer { remembered, had_one: had.is_some() };
-        let own = had.filter(|worker| Some(*worker) != not && self.slots.serves_its_clients(*worker));
+        let newcomer = terms.affinity.map(|_| Newcomer { remembered, had_one: had.is_some() });
+        let serves = |worker: &WorkerId| self.slots.serves_clients_of(generation, *worker);
+        let own = had.filter(|worker| Some(*worker) != not && serves(worker));
         if let Some((worker, number)) = own.and_then(|own| self.slots.take_free(own)) {
             return Granted::Seat(self.slots.seat(worker, number, in_flight, false));
         }
         if own.is_none()
-            && let Some((worker, number)) = self.slots.take_least_used(not)
+            && let Some((worker, number)) = self.slots.take_least_used(generation, not)
         {
-            self.settle_in(worker, newcomer);
+            if let Some(newcomer) = newcomer {
+                self.settle_in(worker, newcomer);
+            }
             return Granted::Seat(self.slots.seat(worker, number, in_flight, false));
         }
-        self.enqueue(client, (not, own.map(Lane::Worker)), (in_flight, Some(newcomer)), waiter)
+        let of_canary = self.slots.is_canary(generation).then_some(Lane::Canary);
+        self.enqueue(client, (not, own.map(Lane::Worker).or(of_canary)), (in_flight, newcomer), waiter)
     }
 
     /// Gives a claim a place in the queue: in front, if it is not for the worker `not`, else in its lane.
@@ -176,13 +182,15 @@ impl<W> PoolState<W> {
         let Some(freed) = self.slots.free(seat) else {
             return Released { grant: None, tell_supervisor: false };
         };
-        if !freed.routable {
-            let leaves = self.slots.serves_its_clients(worker);
-            let grant = if leaves { self.serve_lane(Lane::Worker(worker), worker) } else { None };
-            return Released { grant, tell_supervisor: freed.at_rest || freed.due };
-        }
-        let grant = if self.queue.has_lanes() { self.serve_next_at(worker) } else { self.serve_next() };
-        Released { grant, tell_supervisor: freed.due }
+        let own = Lane::Worker(worker);
+        let grant = match freed.role {
+            Duty::Current if self.queue.has_lanes() => self.serve_next_at(worker),
+            Duty::Current => self.serve_next(),
+            Duty::Canary => self.serve_lanes([own, Lane::Canary], worker),
+            Duty::Leaving if self.slots.serves_its_clients(worker) => self.serve_lanes([own, own], worker),
+            Duty::Leaving => None,
+        };
+        Released { grant, tell_supervisor: freed.due || freed.at_rest }
     }
 
     /// Takes a place for a tunnel; `None` when the worker has none left for the client. A worker that is gone counts
@@ -240,14 +248,31 @@ impl<W> PoolState<W> {
     }
 
     pub(super) fn publish(&mut self, member: Arc<Member>, recycle_after: Option<u64>) -> Vec<(W, Seat)> {
+        let generation = member.generation;
         self.slots.publish(member, recycle_after);
-        self.serve_all()
+        match self.slots.is_canary(generation) {
+            true => self.serve_canary(generation),
+            false => self.serve_all(),
+        }
     }
 
     pub(super) fn promote(&mut self, generation: GenerationId) -> Vec<(W, Seat)> {
         self.slots.promote(generation);
         for lane in self.queue.lanes() {
             self.queue.open(lane);
+        }
+        self.serve_all()
+    }
+
+    /// Gives a generation the claims that ask for the canary; `None`: the current one has them.
+    pub(super) fn set_canary(&mut self, canary: Option<GenerationId>) -> Vec<(W, Seat)> {
+        self.slots.set_canary(canary);
+        if canary.is_none() {
+            for lane in self.queue.lanes() {
+                if !matches!(lane, Lane::Worker(worker) if self.slots.serves_its_clients(worker)) {
+                    self.queue.open(lane);
+                }
+            }
         }
         self.serve_all()
     }
@@ -327,32 +352,15 @@ impl<W> PoolState<W> {
     }
 
     pub(super) fn standings(&self) -> Vec<WorkerStanding> {
-        self.slots.all().map(|slot| self.standing(slot)).collect()
+        self.slots.all().map(|slot| self.slots.standing(slot)).collect()
     }
 
     pub(super) fn report(&self) -> PoolReport {
         let workers = self.slots.all().map(|slot| WorkerReport {
-            standing: self.standing(slot),
+            standing: self.slots.standing(slot),
             in_flight: slot.seats.iter().flatten().cloned().collect(),
         });
         PoolReport { workers: workers.collect(), queued: self.queue.len(), max_queue: self.max_queue }
-    }
-
-    fn standing(&self, slot: &WorkerSlot) -> WorkerStanding {
-        WorkerStanding {
-            worker: slot.member.worker,
-            generation: slot.member.generation,
-            in_flight: slot.busy,
-            tunnels: slot.tunnels.held() as usize,
-            max_tunnels: slot.tunnels.total() as usize,
-            served: slot.served,
-            reloads: slot.reloads,
-            recycle_due: slot.recycle_after.is_some_and(|limit| slot.served >= limit),
-            routable: self.slots.is_routable(slot),
-            condemned: slot.condemned,
-            doubted: slot.doubted,
-            distrusted: slot.member.is_distrusted(),
-        }
     }
 
     /// Notes that a client has this worker from now on.
@@ -394,11 +402,30 @@ impl<W> PoolState<W> {
         }
     }
 
-    /// Gives a free seat of the worker to the claim of the lane whose turn it is.
+    /// Gives a free seat of the worker to the claim in one of these lanes whose client's turn it is.
+    fn serve_lanes(&mut self, lanes: [Lane; 2], worker: WorkerId) -> Option<(W, Seat)> {
+        let lane = self.queue.next_of(lanes.map(Some))?;
+        self.serve_lane(lane?, worker)
+    }
+
     fn serve_lane(&mut self, lane: Lane, worker: WorkerId) -> Option<(W, Seat)> {
-        let WaitingClaim { in_flight, waiter, .. } = self.queue.pop(Some(lane))?;
+        let WaitingClaim { in_flight, waiter, newcomer } = self.queue.pop(Some(lane))?;
         let (worker, number) = self.slots.take_free(worker).expect("a claim is served where a seat is free");
+        if let (Lane::Canary, Some(newcomer)) = (lane, newcomer) {
+            self.settle_in(worker, newcomer);
+        }
         Some((waiter, self.slots.seat(worker, number, in_flight, true)))
+    }
+
+    /// Gives free seats of the canary to the claims that wait for one.
+    fn serve_canary(&mut self, canary: GenerationId) -> Vec<(W, Seat)> {
+        let mut grants = Vec::new();
+        while self.queue.next_of([Some(Lane::Canary)]).is_some()
+            && let Some((worker, _)) = self.slots.take_least_used(canary, None)
+        {
+            grants.extend(self.serve_lane(Lane::Canary, worker));
+        }
+        grants
     }
 
     /// The worker that the first retried claim must not get, if another worker is free.

@@ -8,7 +8,7 @@ use http::Method;
 use http::uri::PathAndQuery;
 use tokio::time::Instant;
 
-use super::affinity::{Affinity, ItsClients};
+use super::affinity::{Affinity, ClaimTerms, ItsClients, WantedGeneration};
 use super::state::{Granted, PoolState};
 use super::worker_slot::Seat;
 use super::{Address, InFlightRequest, Member, WorkerFault, WorkerStanding};
@@ -150,7 +150,8 @@ impl World {
         let before = self.state.standings();
         let net = Some(ClientNet::of([10, 0, 0, client].into()));
         self.waiting.insert(number, Waiting { client, by_address, had });
-        match self.state.claim_own((net, affinity), in_flight, None, || number) {
+        let terms = ClaimTerms { affinity: Some(affinity), generation: WantedGeneration::Current };
+        match self.state.claim_on((net, terms), in_flight, None, || number) {
             Granted::Seat(seat) => {
                 if !had.is_some_and(|own| self.serving.contains(&own)) {
                     self.check_least_used(&before, seat.worker());

@@ -21,7 +21,7 @@ fn claim(not: Option<WorkerId>) -> Claim {
         target: PathAndQuery::from_static("/"),
         since: Instant::now(),
     };
-    Claim { in_flight, client: None, deadline: Instant::now() + Duration::from_secs(10), not, affinity: None }
+    Claim { in_flight, client: None, deadline: Instant::now() + Duration::from_secs(10), not, terms: None }
 }
 
 /// A claim of the client with this number; 0: of an unnamed client.
@@ -316,12 +316,15 @@ async fn history(mut random: fastrand::Rng) -> Result<(), String> {
         match random.u8(0..10) {
             0..4 => {
                 let (pool, not) = (pool.clone(), known.filter(|_| random.u8(0..5) == 0));
+                let wanted = if random.bool() { WantedGeneration::Canary } else { WantedGeneration::Current };
                 let affinity = match random.u8(0..4) {
                     0 => Some(Affinity::Shown(known)),
                     1 => Some(Affinity::Address),
                     _ => None,
                 };
-                let claim = Claim { not, affinity, ..claim_of(random.u8(0..4)) };
+                let terms = ClaimTerms { affinity, generation: wanted };
+                let terms = (random.u8(0..3) > 0).then_some(terms);
+                let claim = Claim { not, terms, ..claim_of(random.u8(0..4)) };
                 waiting.push(tokio::spawn(async move { pool.claim(claim).await }));
             }
             4 | 5 if !held.is_empty() => drop(held.swap_remove(random.usize(..held.len()))),
@@ -346,6 +349,13 @@ async fn history(mut random: fastrand::Rng) -> Result<(), String> {
             _ if random.u8(0..8) == 0 => {
                 generation += 1;
                 writer.promote(GenerationId(generation));
+            }
+            _ if random.u8(0..8) == 0 => {
+                writer.set_canary(random.bool().then_some(GenerationId(generation + 1)));
+            }
+            _ if random.u8(0..4) == 0 => {
+                writer.publish(member(next_worker, generation + 1, random.u32(1..3)), None);
+                next_worker += 1;
             }
             _ => {}
         }

@@ -9,8 +9,10 @@ use tokio::time::Instant;
 
 use crate::name::{GenerationId, WorkerId};
 
+use super::affinity::WantedGeneration;
 use super::in_flight::InFlightRequest;
 use super::member::Member;
+use super::report::WorkerStanding;
 use super::worker_slot::{Seat, WorkerSlot};
 
 /// The slots of all workers.
@@ -22,16 +24,27 @@ pub(super) struct WorkerSlots {
     free: Vec<WorkerId>,
     /// The generation that gets requests.
     current: GenerationId,
+    /// The generation that gets those that ask for it.
+    canary: Option<GenerationId>,
 }
 
 /// A seat that was given back.
 pub(super) struct Freed {
-    /// Whether its worker can get new requests.
-    pub(super) routable: bool,
+    /// Which new requests its worker can get.
+    pub(super) role: Duty,
     /// Whether its worker has nothing in hand.
     pub(super) at_rest: bool,
     /// Whether that was the last request that its worker should answer.
     pub(super) due: bool,
+}
+
+/// Which new requests a worker can get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Duty {
+    Current,
+    Canary,
+    /// None, but for those of its clients.
+    Leaving,
 }
 
 impl WorkerSlots {
@@ -47,25 +60,62 @@ impl WorkerSlots {
         self.slots.values()
     }
 
-    /// The slots of workers that can get new requests.
+    /// The slots of workers of the current generation that can get new requests.
     pub(super) fn routable(&self) -> impl Iterator<Item = &WorkerSlot> {
-        self.all().filter(|slot| self.is_routable(slot))
+        self.all().filter(|slot| slot.routable(self.current))
     }
 
-    pub(super) fn is_routable(&self, slot: &WorkerSlot) -> bool {
-        slot.routable(self.current)
+    /// Whether a worker can get new requests, of all clients or of some.
+    fn is_routable(&self, slot: &WorkerSlot) -> bool {
+        slot.routable(self.current) || self.canary.is_some_and(|canary| slot.routable(canary))
+    }
+
+    /// The generation that answers a claim that wants this one.
+    pub(super) fn generation(&self, wanted: WantedGeneration) -> GenerationId {
+        let canary = self.canary.filter(|_| wanted == WantedGeneration::Canary);
+        let canary = canary.filter(|canary| self.all().any(|slot| slot.routable(*canary)));
+        canary.unwrap_or(self.current)
+    }
+
+    pub(super) fn is_canary(&self, generation: GenerationId) -> bool {
+        self.canary == Some(generation)
+    }
+
+    /// Whether the worker gets the requests of the clients that have it, and is of this generation.
+    pub(super) fn serves_clients_of(&self, generation: GenerationId, worker: WorkerId) -> bool {
+        self.get(worker).is_some_and(|slot| slot.serves_its_clients(generation))
     }
 
     /// Whether the worker gets the requests of the clients that have it.
     pub(super) fn serves_its_clients(&self, worker: WorkerId) -> bool {
-        self.get(worker).is_some_and(|slot| slot.serves_its_clients(self.current))
+        let generations = [Some(self.current), self.canary];
+        generations.into_iter().flatten().any(|generation| self.serves_clients_of(generation, worker))
     }
 
     /// Whether another worker than this one can get a new request now.
     pub(super) fn any_free_but(&self, not: WorkerId) -> bool {
-        let is_free =
-            |worker: WorkerId| self.get(worker).is_some_and(|slot| self.is_routable(slot) && !slot.is_full());
+        let is_free = |worker: WorkerId| {
+            self.get(worker).is_some_and(|slot| slot.routable(self.current) && !slot.is_full())
+        };
         self.free.iter().any(|worker| *worker != not && is_free(*worker))
+    }
+
+    /// The facts about a worker that the supervisor acts on.
+    pub(super) fn standing(&self, slot: &WorkerSlot) -> WorkerStanding {
+        WorkerStanding {
+            worker: slot.member.worker,
+            generation: slot.member.generation,
+            in_flight: slot.busy,
+            tunnels: slot.tunnels.held() as usize,
+            max_tunnels: slot.tunnels.total() as usize,
+            served: slot.served,
+            reloads: slot.reloads,
+            recycle_due: slot.recycle_after.is_some_and(|limit| slot.served >= limit),
+            routable: self.is_routable(slot),
+            condemned: slot.condemned,
+            doubted: slot.doubted,
+            distrusted: slot.member.is_distrusted(),
+        }
     }
 
     pub(super) fn publish(&mut self, member: Arc<Member>, recycle_after: Option<u64>) {
@@ -78,8 +128,13 @@ impl WorkerSlots {
 
     pub(super) fn promote(&mut self, generation: GenerationId) {
         self.current = generation;
+        self.canary = None;
         let free = self.slots.iter().filter(|(_, slot)| slot.routable(generation) && !slot.is_full());
         self.free = free.map(|(worker, _)| *worker).collect();
+    }
+
+    pub(super) fn set_canary(&mut self, canary: Option<GenerationId>) {
+        self.canary = canary;
     }
 
     pub(super) fn remove(&mut self, worker: WorkerId) {
@@ -128,12 +183,17 @@ impl WorkerSlots {
         Some((worker, number))
     }
 
-    /// Takes a free seat of the routable worker, other than `not`, that a new client would find the least used.
-    pub(super) fn take_least_used(&mut self, not: Option<WorkerId>) -> Option<(WorkerId, usize)> {
+    /// Takes a free seat of the routable worker of the generation, other than `not`, that a new client would find the
+    /// least used.
+    pub(super) fn take_least_used(
+        &mut self,
+        generation: GenerationId,
+        not: Option<WorkerId>,
+    ) -> Option<(WorkerId, usize)> {
         let free = self
             .slots
             .iter()
-            .filter(|(worker, slot)| slot.routable(self.current) && !slot.is_full() && Some(**worker) != not);
+            .filter(|(worker, slot)| slot.routable(generation) && !slot.is_full() && Some(**worker) != not);
         let worker = *free.min_by_key(|(_, slot)| slot.use_for_newcomer())?.0;
         self.take_free(worker)
     }
@@ -164,16 +224,18 @@ impl WorkerSlots {
         slot.busy -= 1;
         slot.served += 1;
         let due = slot.recycle_after.is_some_and(|limit| slot.served == limit);
-        let routable = slot.routable(current);
-        if !routable {
+        if !slot.routable(current) {
+            if self.canary.is_some_and(|canary| slot.routable(canary)) {
+                return Some(Freed { role: Duty::Canary, at_rest: false, due });
+            }
             // A connection that is kept after this last request would keep a worker waiting that is to end.
             slot.member.close_parked();
-            return Some(Freed { routable, at_rest: slot.at_rest(), due });
+            return Some(Freed { role: Duty::Leaving, at_rest: slot.at_rest(), due });
         }
         if !was_full && let Some(at) = self.free.iter().rposition(|free| *free == worker) {
             self.free.remove(at);
         }
         self.free.push(worker);
-        Some(Freed { routable, at_rest: false, due })
+        Some(Freed { role: Duty::Current, at_rest: false, due })
     }
 }

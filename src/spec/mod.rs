@@ -13,6 +13,7 @@ mod app;
 pub(crate) mod asked_apps;
 pub(crate) mod auth;
 mod by_path;
+pub(crate) mod canary;
 pub(crate) mod field_names;
 pub(crate) mod jobs;
 pub(crate) mod mounts;

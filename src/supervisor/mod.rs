@@ -33,8 +33,10 @@ use std::time::Duration;
 use tokio::sync::watch::Receiver;
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use crate::api::{AddHost, AppStatus, Changed, DeployEvent, HostEntry, LogLine, Scale, Scaled};
-use crate::api::{SetState, WorkerStatus};
+use crate::api::{
+    Aborted, AddHost, AppStatus, Changed, DeployEvent, DeployRequest, HostEntry, LogLine, Scale, Scaled,
+    SetState, WorkerStatus,
+};
 use crate::backend::{self, Backend};
 use crate::directory::Directory;
 use crate::metrics::Metrics;
@@ -234,7 +236,38 @@ impl Supervisor {
         &self,
         app: Option<&AppName>,
     ) -> Result<mpsc::Receiver<DeployEvent>, SupervisorError> {
-        self.ask(|reply| AppSetCommand::Deploy(app.cloned(), reply)).await?
+        self.deploy_as(DeployRequest { app: app.cloned(), ..DeployRequest::default() }).await
+    }
+
+    /// The same, of one app where a share of the clients gets the new generation first.
+    ///
+    /// # Errors
+    /// When there is no such app, or no such share.
+    pub(crate) async fn deploy_as(
+        &self,
+        wanted: DeployRequest,
+    ) -> Result<mpsc::Receiver<DeployEvent>, SupervisorError> {
+        self.ask(|reply| AppSetCommand::Deploy(wanted, reply)).await?
+    }
+
+    /// Gives the generation of an app that is held to all clients; without `app` that of the only one. The events are
+    /// those of a deploy.
+    ///
+    /// # Errors
+    /// When there is no such app, or it holds none.
+    pub(crate) async fn promote(
+        &self,
+        app: Option<&AppName>,
+    ) -> Result<mpsc::Receiver<DeployEvent>, SupervisorError> {
+        self.ask(|reply| AppSetCommand::Promote(app.cloned(), reply)).await?
+    }
+
+    /// Gives the generation of an app that is held to none; without `app` that of the only one.
+    ///
+    /// # Errors
+    /// When there is no such app, or it holds none.
+    pub(crate) async fn abort(&self, app: Option<&AppName>) -> Result<Aborted, SupervisorError> {
+        self.ask(|reply| AppSetCommand::Abort(app.cloned(), reply)).await?
     }
 
     /// Has the generation that served before serve again, unchanged, once it is ready; without `app`, the only app is

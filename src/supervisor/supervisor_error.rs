@@ -82,6 +82,14 @@ pub(crate) enum SupervisorError {
     /// There is no generation to go back to.
     #[error("no generation of `{app}` is known that served before generation {serving}")]
     NoEarlier { app: AppName, serving: GenerationId },
+    /// No generation is held.
+    #[error("no generation of `{app}` is held for a share of the clients: all get generation {serving}")]
+    NoCanary { app: AppName, serving: GenerationId },
+    /// The share is none.
+    #[error(
+        "a deploy to a share of the clients takes one of `canary`, 1 to 99 of a hundred, and `first`, at least 1 worker"
+    )]
+    BadShare,
     /// The path does not start at the root.
     #[error("the path `{}` is not absolute", .0.display())]
     RelativePath(PathBuf),
@@ -112,8 +120,11 @@ impl SupervisorError {
             | Self::NotServing(_)
             | Self::TimerRuns { .. }
             | Self::NoEarlier { .. }
+            | Self::NoCanary { .. }
             | Self::Leaving(_) => "conflict",
-            Self::WhichApp(_) | Self::RelativePath(_) | Self::BadCount { .. } => "bad-request",
+            Self::WhichApp(_) | Self::BadShare | Self::RelativePath(_) | Self::BadCount { .. } => {
+                "bad-request"
+            }
             Self::Rejected { .. } => "rejected",
             Self::Stopping => "stopping",
             Self::Registry(_) => "internal",
@@ -142,6 +153,8 @@ impl SupervisorError {
                  path to those of before, and deploy"
                     .into()
             }
+            Self::NoCanary { .. } => "`rip-serverctl deploy --canary 10%` holds one".into(),
+            Self::BadShare => "`rip-serverctl deploy blog --canary 10%`, or `--first 1`".into(),
             Self::RelativePath(_) => "give the whole path, from `/` on".into(),
             Self::BadCount { right, .. } => format!("expected {right}"),
             Self::Rejected { path, .. } => format!("look at it with `rip-server check {}`", path.display()),

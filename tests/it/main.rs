@@ -23,6 +23,7 @@ mod balancers;
 mod banner;
 mod blocked_output;
 mod bodies;
+mod canary;
 mod cert_folder;
 mod cert_reasons;
 mod cert_verbs;

@@ -98,8 +98,8 @@ async fn attempt(
     recording: &mut Recording,
 ) -> Result<Reply, ServeError> {
     let lease = claim(request, not, recording).await?;
-    if let Some(sticky) = &mut request.sticky {
-        sticky.claimed = Some(lease.member().worker);
+    if let Some(terms) = &mut request.terms {
+        terms.claimed = Some(lease.member().worker);
     }
     if request.rules.protocol == Protocol::H2c {
         return Box::pin(super::h2c::exchange(request, lease, recording)).await;
@@ -192,8 +192,8 @@ fn claim_of(request: &Outgoing<'_>, not: Option<WorkerId>, asked: Instant) -> Cl
         target: target.unwrap_or_else(|| http::uri::PathAndQuery::from_static("/")),
         since: asked,
     };
-    let affinity = request.sticky.as_ref().map(|sticky| sticky.affinity);
-    Claim { in_flight, client: request.client, deadline: request.queue_until, not, affinity }
+    let terms = request.terms.as_ref().map(|terms| terms.claim);
+    Claim { in_flight, client: request.client, deadline: request.queue_until, not, terms }
 }
 
 /// Tells the operator, at intervals, which requests hold the workers that a request waited for in vain.

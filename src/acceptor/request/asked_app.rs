@@ -133,7 +133,7 @@ async fn answer(
         ready,
         queue_until: ready + rules.timeouts.queue,
         upgrade: None,
-        sticky: None,
+        terms: None,
         resent: false,
         handed_on: false,
     };

@@ -144,7 +144,7 @@ async fn answer(
     }
     let route = route::find(&mut host, parts.uri.path(), conn)?;
     recording.belongs_to(&route.app, &host.name);
-    let mut rules = route.app.rules.load_full();
+    let (mut rules, generation) = sticky::rules_for(&route.app, client.share);
     let client_cert = route::client_cert_fields(&rules.client, conn)?;
     let target = WorkerTarget::of(&parts.uri, client, &route, &rules)?;
     let of_path = rules.tables.at(target.uri().path())?.cloned();
@@ -219,7 +219,7 @@ async fn answer(
         ready,
         queue_until,
         upgrade: upgrade.take(),
-        sticky: sticky::of(conn, &parts.headers, (rules.sticky, &route.app.name)),
+        terms: sticky::terms_of(conn, &parts.headers, &route.app.name, (rules.sticky, generation)),
         resent: false,
         handed_on: false,
     };
@@ -241,8 +241,8 @@ async fn answer(
         reply = Box::pin(file.in_place_of(reply)).await?;
     }
     by_settings(&conn.shard.server, (&route.app.metrics, &rules), parts, client.share, &mut reply);
-    if let Some(sticky) = outgoing.sticky {
-        sticky::tell(conn, &sticky, (&route, client, outgoing.origin.proto), &mut reply);
+    if let Some(terms) = outgoing.terms {
+        sticky::tell(conn, &terms, (&route, client, outgoing.origin.proto), &mut reply);
     }
     Ok(reply)
 }

@@ -1,33 +1,48 @@
-//! Owns the cookie by which a client comes back to its worker: read, kept from the worker, and set.
+//! Owns what a request wants of its worker: the generation of its client, and the worker that the client has, with the
+//! cookie that says which: read, kept from the worker, and set.
 //!
 //! Never here: which worker a client gets (`pool`), or the text that means one (`thread::worker_seal`).
 
+use std::sync::Arc;
+
 use http::header::{self, HeaderMap, HeaderValue};
 
-use crate::directory::Route;
-use crate::name::{AppName, PathPrefix};
-use crate::pool::Affinity;
-use crate::spec::Sticky;
+use crate::directory::{App, Route};
+use crate::name::{AppName, ClientNet, PathPrefix};
+use crate::pool::{Affinity, ClaimTerms, WantedGeneration};
+use crate::spec::{Rules, Sticky};
 
 use crate::acceptor::peer::RequestClient;
 use crate::acceptor::thread::shard::Connection;
-use crate::acceptor::upstream::outgoing::StickyRequest;
+use crate::acceptor::upstream::outgoing::RequestTerms;
 use crate::acceptor::upstream::reply_body::Reply;
 
-/// How a request finds the worker of its client; `None`: any worker will do.
-pub(super) fn of(
+/// The settings for a client's requests, and which generation is to answer them.
+#[inline]
+pub(super) fn rules_for(app: &App, client: Option<ClientNet>) -> (Arc<Rules>, WantedGeneration) {
+    let rules = app.rules.load_full();
+    match rules.canary.rules_for(&app.name, client) {
+        None => (rules, WantedGeneration::Current),
+        Some(canary) => (canary, WantedGeneration::Canary),
+    }
+}
+
+/// What a request wants of its worker; `None`: any of the current generation will do.
+pub(super) fn terms_of(
     conn: &Connection,
     headers: &HeaderMap,
-    (sticky, app): (Sticky, &AppName),
-) -> Option<Box<StickyRequest>> {
+    app: &AppName,
+    (sticky, generation): (Sticky, WantedGeneration),
+) -> Option<Box<RequestTerms>> {
     let seal = &conn.shard.server.worker_seal;
     let affinity = match sticky {
-        Sticky::Off => return None,
-        Sticky::Address => Affinity::Address,
+        Sticky::Off if generation == WantedGeneration::Current => return None,
+        Sticky::Off => None,
+        Sticky::Address => Some(Affinity::Address),
         // The path above an app's may have a cookie of the same name, which is another app's.
-        Sticky::Cookie => Affinity::Shown(own_cookies(headers).find_map(|value| seal.open(app, value))),
+        Sticky::Cookie => Some(Affinity::Shown(own_cookies(headers).find_map(|value| seal.open(app, value)))),
     };
-    Some(Box::new(StickyRequest { affinity, claimed: None }))
+    Some(Box::new(RequestTerms { claim: ClaimTerms { affinity, generation }, claimed: None }))
 }
 
 /// Whether the client sends such a cookie, of this app or of another one.
@@ -52,12 +67,12 @@ pub(super) fn take_out(headers: &mut HeaderMap) {
 /// others tells nothing: they would all come to the same worker.
 pub(super) fn tell(
     conn: &Connection,
-    sticky: &StickyRequest,
+    terms: &RequestTerms,
     (route, client, proto): (&Route, &RequestClient<'_>, &str),
     reply: &mut Reply,
 ) {
-    let Affinity::Shown(shown) = sticky.affinity else { return };
-    let Some(worker) = sticky.claimed.filter(|worker| shown != Some(*worker)) else { return };
+    let Some(Affinity::Shown(shown)) = terms.claim.affinity else { return };
+    let Some(worker) = terms.claimed.filter(|worker| shown != Some(*worker)) else { return };
     if is_for_all(reply.headers()) {
         return;
     }

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use crate::directory::App;
 use crate::files::scripts::Script;
 use crate::name::{ClientNet, WorkerId};
-use crate::pool::Affinity;
+use crate::pool::ClaimTerms;
 use crate::spec::Rules;
 
 use super::upgrade::Upgrade;
@@ -37,17 +37,17 @@ pub(in crate::acceptor) struct Outgoing<'a> {
     pub(in crate::acceptor) ready: Instant,
     pub(in crate::acceptor) queue_until: Instant,
     pub(in crate::acceptor) upgrade: Option<Upgrade>,
-    /// How the client's own worker is found; `None`: any worker will do.
-    pub(in crate::acceptor) sticky: Option<Box<StickyRequest>>,
+    /// What the request wants of its worker; `None`: any of the current generation will do.
+    pub(in crate::acceptor) terms: Option<Box<RequestTerms>>,
     /// Whether the request was sent twice already, over a kept connection that was just closing and over a new one.
     pub(in crate::acceptor) resent: bool,
     /// Whether the request's worker has gone on to a request that waited.
     pub(in crate::acceptor) handed_on: bool,
 }
 
-/// A request whose client keeps its worker.
-pub(in crate::acceptor) struct StickyRequest {
-    pub(in crate::acceptor) affinity: Affinity,
+/// What a request wants of its worker.
+pub(in crate::acceptor) struct RequestTerms {
+    pub(in crate::acceptor) claim: ClaimTerms,
     /// The worker that the request got.
     pub(in crate::acceptor) claimed: Option<WorkerId>,
 }

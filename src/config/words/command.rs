@@ -66,6 +66,8 @@ pub(crate) const VERBS: &[(&str, &str)] = &[
     ("workers", "show its workers and the requests that they have in hand"),
     ("logs", "show the lines that the workers wrote"),
     ("deploy", "start a new version beside the old one, and replace it when ready"),
+    ("promote", "give the version that is held for some clients to all"),
+    ("abort", "give the version that is held for some clients to none"),
     ("rollback", "go back to the version that served before"),
     ("scale", "change how many workers an app has"),
     ("pause", "let the requests of HOST wait"),

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::api::{
-    Changed, DeployEvent, HostEntry, HostOrigin, HostState, LogLine, RequestInHand, Scaled, WorkerState,
-    WorkerStatus,
+    Aborted, Changed, DeployEvent, HostEntry, HostOrigin, HostState, LogLine, RequestInHand, Scaled,
+    WorkerState, WorkerStatus,
 };
 use crate::logging::{Colours, safe};
 use crate::name::RouteName;
@@ -96,6 +96,18 @@ pub(in crate::ctl) fn deploy_event(event: &DeployEvent) -> String {
             ms / 1000,
             ms % 1000
         )),
+        DeployEvent::Held { app, generation, ms, share, workers } => {
+            let s = if *workers == 1 { "" } else { "s" };
+            let serves = good(format_args!(
+                "{app}: generation {generation} serves {} of the clients with {workers} worker{s}, after {}.{:03} s",
+                plain(share),
+                ms / 1000,
+                ms % 1000
+            ));
+            format!(
+                "{serves}\n{app}: `rip-serverctl promote {app}` gives it to all, `rip-serverctl abort {app}` to none"
+            )
+        }
         DeployEvent::Rejected { app, rejection } => {
             format!("{}{app}: the generation before goes on serving", rejected(app.as_str(), rejection))
         }
@@ -110,6 +122,12 @@ pub(in crate::ctl) fn changed(host: &RouteName, done: &str, change: &Changed) ->
     let app = change.entry.as_ref().map(|entry| format!(" (app {})", entry.app)).unwrap_or_default();
     let before = if change.changed { "" } else { ", as before" };
     format!("{host}: {done}{before}{app}")
+}
+
+/// The end of a generation that was held.
+pub(in crate::ctl) fn aborted(aborted: &Aborted) -> String {
+    let Aborted { app, generation, serving, .. } = aborted;
+    format!("{app}: generation {generation} is given up, generation {serving} serves all clients")
 }
 
 /// The result of a change of the number of workers.

@@ -11,7 +11,7 @@ mod lists;
 mod status;
 
 pub(super) use certs::{certificate, certificates, plan, renewal};
-pub(super) use lists::{changed, deploy_event, hosts, log_line, scaled, workers};
+pub(super) use lists::{aborted, changed, deploy_event, hosts, log_line, scaled, workers};
 pub(super) use status::status;
 
 /// How a line of a table stands out.

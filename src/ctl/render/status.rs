@@ -3,7 +3,7 @@
 //! Never here: the other tables.
 
 use crate::api::{
-    AcmeStatus, AppStatus, CertificateStatus, Health, JobStatus, Rejection, Status, WorkerTally,
+    AcmeStatus, AppStatus, CanaryStatus, CertificateStatus, Health, JobStatus, Rejection, Status, WorkerTally,
 };
 
 use crate::logging::{Colours, safe};
@@ -88,6 +88,12 @@ fn apps(apps: &[AppStatus]) -> String {
             let now = app.generation;
             text += &format!(
                 "    generation {now} is generation {again} again, until the next deploy or start\n"
+            );
+        }
+        if let Some(CanaryStatus { generation, share, ready, held }) = &app.canary {
+            let (share, held) = (plain(share), duration(*held));
+            text += &format!(
+                "    generation {generation} has {share} of the clients, {ready} workers ready, for {held}\n"
             );
         }
         if let Some(scaling) = &app.scaling {
@@ -213,6 +219,7 @@ mod tests {
             scaling: None,
             resting: false,
             again: None,
+            canary: None,
             earlier: None,
             queued: 0,
             in_flight: 2,

@@ -60,6 +60,8 @@ verbs! {
     Status(status::StatusVerb);
     Workers(workers::WorkersVerb);
     Deploy(deploy::DeployVerb);
+    Promote(deploy::PromoteVerb);
+    Abort(deploy::AbortVerb);
     Rollback(deploy::RollbackVerb);
     Run(run::RunVerb);
     Scale(scale::ScaleVerb);

@@ -154,7 +154,7 @@ macro_rules! rows_of_apps {
         }
 
         /// The settings of an app for the data path. Sizes are in bytes.
-        Rules with timeouts: Timeouts, client: ClientCerts, answer_fields: AnswerFields, request_fields: RequestFields, scripts: Scripts, pages: OwnPages {
+        Rules with timeouts: Timeouts, client: ClientCerts, answer_fields: AnswerFields, request_fields: RequestFields, scripts: Scripts, pages: OwnPages, canary: AppCanary {
             Concurrency(concurrency: Option<NonZeroU32>): Workers, Count(1, 10_000), Unset("1, or 64 for what is concurrent by nature", "8"), "N",
                 [Token("c:"), Env("RIP_CONCURRENCY"), App("concurrency")],
                 "requests that a worker takes at the same time",

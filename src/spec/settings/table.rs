@@ -28,6 +28,7 @@ use super::setting_kind::SettingKind;
 use super::setting_value::SettingValue;
 use crate::spec::auth::Auth;
 use crate::spec::by_path::ByPath;
+use crate::spec::canary::Canary;
 use crate::spec::field_names::Head;
 use crate::spec::jobs::{SideProcesses, TimedCommands};
 use crate::spec::mounts::Mounts;
@@ -36,6 +37,9 @@ use crate::spec::setting_types::{
     BackendChoice, Challenge, Choice, ClientCertMode, Compress, Listen, OwnPages, Protocol, ProxiedListener,
     Rate, ReadyBy, ReadyWhen, Reload, ReloadSignal, Scripts, Sticky, WorkerRange,
 };
+
+/// What a share of an app's clients gets.
+pub(crate) type AppCanary = Canary<Rules>;
 
 /// A row of the table.
 pub(crate) struct Setting {

@@ -13,7 +13,7 @@ use crate::backend::{SurvivingWorker, WorkerEvent};
 use crate::directory::App;
 use crate::name::{GenerationId, WorkerId};
 use crate::pool::{Mode, PoolWriter};
-use crate::spec::{AppSpec, WorkerRange};
+use crate::spec::{AppSpec, WorkerRange, canary::CanaryWish};
 
 use super::adoption::{Adoption, Starts};
 use super::deploy_observer::DeployObserver;
@@ -179,7 +179,9 @@ impl AppTask {
     fn command(&mut self, command: AppCommand) {
         // The asker may have gone; then nobody needs the answer.
         match command {
-            AppCommand::Deploy(observer) => self.deploy(observer, "asked for"),
+            AppCommand::Deploy(observer, wish) => self.deploy(observer, "asked for", wish),
+            AppCommand::Promote(observer, reply) => drop(reply.send(self.deploys.promote_canary(observer))),
+            AppCommand::Abort(reply) => drop(reply.send(self.deploys.abort("asked for"))),
             AppCommand::RollBack(observer, reply) => drop(reply.send(self.roll_back(observer))),
             AppCommand::Serving(reply) => {
                 let serving = self.deploys.set().current();
@@ -241,10 +243,10 @@ impl AppTask {
         self.deploys.give_up(why);
     }
 
-    fn deploy(&mut self, observer: Option<DeployObserver>, why: &str) {
-        if !self.stopping {
+    fn deploy(&mut self, mut observer: Option<DeployObserver>, why: &str, wish: Option<CanaryWish>) {
+        if !self.stopping && !self.deploys.is_refused(&mut observer, why) {
             self.files.begin_reading();
-            self.deploys.begin(observer, why);
+            self.deploys.begin(observer, why, wish);
         }
     }
 
@@ -317,7 +319,7 @@ impl AppTask {
                 tracing::info!(app = %self.app.name, ?signal, "entry changed: workers are told to load it anew");
                 self.workers.reload(signal);
             }
-            FileAction::Deploy(why) => self.deploy(None, why),
+            FileAction::Deploy(why) => self.deploy(None, why, None),
         }
     }
 
@@ -393,8 +395,7 @@ impl AppTask {
         // A worker whose first process has exited is not ready, whatever answers in its place: the event of its end is
         // about to come.
         if self.workers.ready_of(generation).all(|worker| self.ctx.backend.lives(worker)) {
-            let workers = &self.workers;
-            self.deploys.promote(generation, |before| workers.ready_of(before).next().is_some());
+            self.deploys.promote(generation, |before| self.workers.ready_of(before).next().is_some());
         }
     }
 }

@@ -8,9 +8,10 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::oneshot;
 
 use super::deploy_observer::DeployObserver;
-use crate::api::{AppStatus, Scaled, WorkerStatus};
+use crate::api::{Aborted, AppStatus, Scaled, WorkerStatus};
 use crate::backend::{StartError, Started};
 use crate::name::{GenerationId, WorkerId};
+use crate::spec::canary::CanaryWish;
 use crate::spec::{AppSpec, LaunchSpec, WorkerRange};
 use crate::supervisor::files::content::Content;
 use crate::supervisor::jobs::app_jobs::TimerRefusal;
@@ -18,8 +19,12 @@ use crate::supervisor::supervisor_error::ResolveError;
 
 /// A command of the set of apps to the task of one app.
 pub(in crate::supervisor) enum AppCommand {
-    /// Put a new generation in the place of the one that serves.
-    Deploy(Option<DeployObserver>),
+    /// Put a new generation in the place of the one that serves, or give it to a share of the clients.
+    Deploy(Option<DeployObserver>, Option<CanaryWish>),
+    /// Give the generation that is held to all clients; without one, the generation that serves is answered.
+    Promote(Option<DeployObserver>, oneshot::Sender<Result<(), GenerationId>>),
+    /// Give the generation that is held to none; without one, the generation that serves is answered.
+    Abort(oneshot::Sender<Result<Aborted, GenerationId>>),
     /// Have the generation that served before serve again; where none is known, the answer is the number of the one
     /// that serves.
     RollBack(Option<DeployObserver>, oneshot::Sender<Result<(), GenerationId>>),

@@ -15,6 +15,8 @@ pub(super) struct Desired {
     pub(super) current: Option<GenerationTarget>,
     /// The generation that is to take over once as many of its workers as it wants are ready.
     pub(super) candidate: Option<GenerationTarget>,
+    /// The generation that a share of the clients gets until somebody decides: it is kept as the current one is.
+    pub(super) canary: Option<GenerationTarget>,
     /// The generation that would serve again if the current one were taken back: it keeps the workers it has.
     pub(super) before: Option<GenerationId>,
 }
@@ -69,7 +71,7 @@ pub(super) enum RetireReason {
 /// The steps to take now; none when all is as desired. The steps never take the ready workers of the serving generation
 /// below min(wanted, as many as there are).
 pub(super) fn plan(desired: &Desired, workers: &[WorkerView]) -> Vec<Step> {
-    let Desired { current, candidate, before } = *desired;
+    let Desired { current, candidate, canary, before } = *desired;
     if let Some(target) = candidate
         && WorkerSet::of(target.generation, workers).ready.len() >= target.count
     {
@@ -77,7 +79,8 @@ pub(super) fn plan(desired: &Desired, workers: &[WorkerView]) -> Vec<Step> {
         return vec![Step::Promote(target.generation)];
     }
     let mut steps = Vec::new();
-    let wanted = [current.map(|target| target.generation), candidate.map(|target| target.generation), before];
+    let id = |target: Option<GenerationTarget>| target.map(|target| target.generation);
+    let wanted = [id(current), id(candidate), id(canary), before];
     retire_others(&wanted, workers, &mut steps);
     if let Some(target) = candidate {
         raise(target, workers, &mut steps);
@@ -85,6 +88,9 @@ pub(super) fn plan(desired: &Desired, workers: &[WorkerView]) -> Vec<Step> {
     if let Some(target) = current {
         let deploying = if candidate.is_some() { Deploying::Yes } else { Deploying::No };
         keep(target, deploying, workers, &mut steps);
+    }
+    if let Some(target) = canary {
+        keep(target, Deploying::No, workers, &mut steps);
     }
     steps
 }
@@ -210,7 +216,7 @@ mod tests {
 
     #[test]
     fn the_first_generation_starts_in_parallel_and_serves_once_all_are_ready() {
-        let desired = Desired { current: None, candidate: target(1, 2), before: None };
+        let desired = Desired { current: None, candidate: target(1, 2), canary: None, before: None };
         assert_eq!(plan(&desired, &[]), [start(1), start(1)]);
 
         let half = [view(1, 1, WorkerPhase::Ready), view(2, 1, starting())];
@@ -222,18 +228,18 @@ mod tests {
 
     #[test]
     fn a_rollout_promotes_in_one_step_and_then_retires_the_old() {
-        let desired = Desired { current: target(1, 1), candidate: target(2, 1), before: None };
+        let desired = Desired { current: target(1, 1), candidate: target(2, 1), canary: None, before: None };
         let workers = [view(1, 1, WorkerPhase::Ready), view(2, 2, WorkerPhase::Ready)];
         assert_eq!(plan(&desired, &workers), [Step::Promote(GenerationId(2))]);
 
-        let promoted = Desired { current: target(2, 1), candidate: None, before: None };
+        let promoted = Desired { current: target(2, 1), candidate: None, canary: None, before: None };
         assert_eq!(plan(&promoted, &workers), [Step::Retire(WorkerId(1), RetireReason::Superseded)]);
     }
 
     #[test]
     fn the_generation_before_keeps_what_it_has_and_is_not_started_during_a_probation() {
         let before = Some(GenerationId(1));
-        let desired = Desired { current: target(2, 1), candidate: None, before };
+        let desired = Desired { current: target(2, 1), candidate: None, canary: None, before };
         let workers = [view(1, 1, WorkerPhase::Ready), view(2, 2, WorkerPhase::Ready)];
         assert_eq!(plan(&desired, &workers), []);
         assert_eq!(plan(&desired, &workers[1..]), [], "what it loses is not replaced");
@@ -246,14 +252,28 @@ mod tests {
     }
 
     #[test]
+    fn a_canary_is_kept_beside_what_serves_until_it_is_a_candidate_or_nothing() {
+        let desired = Desired { current: target(1, 2), candidate: None, canary: target(2, 1), before: None };
+        let workers =
+            [view(1, 1, WorkerPhase::Ready), view(2, 1, WorkerPhase::Ready), view(3, 2, WorkerPhase::Ready)];
+        assert_eq!(plan(&desired, &workers), [], "it does not take over by itself");
+        assert_eq!(plan(&desired, &workers[..2]), [start(2)], "what it loses is replaced");
+        assert_eq!(plan(&desired, &workers[1..]), [start(1)]);
+        let promoted = Desired { candidate: target(2, 2), canary: None, ..desired };
+        assert_eq!(plan(&promoted, &workers), [start(2)]);
+        let aborted = Desired { canary: None, ..desired };
+        assert_eq!(plan(&aborted, &workers), [Step::Retire(WorkerId(3), RetireReason::Superseded)]);
+    }
+
+    #[test]
     fn a_crash_during_a_rollout_is_replaced_in_the_old_generation_too() {
-        let desired = Desired { current: target(1, 1), candidate: target(2, 1), before: None };
+        let desired = Desired { current: target(1, 1), candidate: target(2, 1), canary: None, before: None };
         assert_eq!(plan(&desired, &[view(2, 2, starting())]), [start(1)]);
     }
 
     #[test]
     fn a_worker_that_is_due_goes_when_its_replacement_is_ready() {
-        let desired = Desired { current: target(1, 2), candidate: None, before: None };
+        let desired = Desired { current: target(1, 2), candidate: None, canary: None, before: None };
         let mut workers = vec![view(1, 1, WorkerPhase::Ready), view(2, 1, WorkerPhase::Ready)];
         workers[0].stale = true;
         workers[1].stale = true;
@@ -272,7 +292,7 @@ mod tests {
 
     #[test]
     fn a_smaller_count_takes_starting_workers_before_ready_ones() {
-        let desired = Desired { current: target(1, 1), candidate: None, before: None };
+        let desired = Desired { current: target(1, 1), candidate: None, canary: None, before: None };
         let workers =
             [view(1, 1, WorkerPhase::Ready), view(2, 1, WorkerPhase::Ready), view(3, 1, starting())];
         let expected = [3, 2].map(|worker| Step::Retire(WorkerId(worker), RetireReason::Surplus));
@@ -282,7 +302,7 @@ mod tests {
     #[test]
     fn a_spent_budget_starts_nothing() {
         let current = target(1, 4).map(|target| GenerationTarget { may_start: false, ..target });
-        assert_eq!(plan(&Desired { current, candidate: None, before: None }, &[]), []);
+        assert_eq!(plan(&Desired { current, candidate: None, canary: None, before: None }, &[]), []);
     }
 
     /// An app with its workers, which events move on by chance; checks after every event.
@@ -301,7 +321,12 @@ mod tests {
     impl Simulation {
         fn new(seed: u64) -> Self {
             let mut random = fastrand::Rng::with_seed(seed);
-            let desired = Desired { current: None, candidate: target(1, random.usize(1..5)), before: None };
+            let desired = Desired {
+                current: None,
+                candidate: target(1, random.usize(1..5)),
+                canary: None,
+                before: None,
+            };
             let (given_up, workers) = (HashSet::new(), Vec::new());
             Self { seed, random, desired, count_before: 0, workers, latest: 1, next_worker: 0, given_up }
         }
@@ -327,6 +352,7 @@ mod tests {
                 }
                 4 => self.touch(|view| view.stale = true),
                 5 => self.touch(|view| view.state = WorkerPhase::Exited),
+                6 if self.random.bool() => self.decide(),
                 6 => self.pass(),
                 7 => self.take_back(),
                 _ => self.touch(advance),
@@ -337,6 +363,26 @@ mod tests {
             self.given_up.extend(self.desired.candidate.map(|target| target.generation));
             self.latest += 1;
             self.desired.candidate = target(self.latest, self.random.usize(1..6));
+        }
+
+        /// Holds the candidate as a canary, has a held one take over, or gives it up.
+        fn decide(&mut self) {
+            match (self.desired.candidate, self.desired.canary) {
+                (candidate, None) if self.desired.current.is_some() => {
+                    self.desired.candidate = None;
+                    let count = self.random.usize(1..3);
+                    self.desired.canary = candidate.map(|target| GenerationTarget { count, ..target });
+                }
+                (None, Some(held)) if self.random.bool() => {
+                    self.desired.canary = None;
+                    let count = self.random.usize(1..6);
+                    self.desired.candidate = Some(GenerationTarget { count, ..held });
+                }
+                (_, held) => {
+                    self.given_up.extend(held.map(|target| target.generation));
+                    self.desired.canary = None;
+                }
+            }
         }
 
         /// Ends the probation successfully.
@@ -381,7 +427,7 @@ mod tests {
         }
 
         fn start(&mut self, generation: GenerationId) {
-            let targets = [self.desired.current, self.desired.candidate];
+            let targets = [self.desired.current, self.desired.candidate, self.desired.canary];
             let target = targets.into_iter().flatten().find(|target| target.generation == generation);
             assert!(target.is_some_and(|target| target.may_start), "seed {}: {generation}", self.seed);
             assert!(!self.given_up.contains(&generation), "seed {}: {generation} was given up", self.seed);
@@ -425,6 +471,7 @@ mod tests {
 
         /// Lets nothing fail any more: every worker moves on until there is nothing to do.
         fn settle(&mut self) {
+            self.given_up.extend(self.desired.canary.take().map(|target| target.generation));
             for target in [&mut self.desired.current, &mut self.desired.candidate] {
                 *target = target.map(|target| GenerationTarget { may_start: true, ..target });
             }

@@ -8,8 +8,8 @@ use tokio::time::Instant;
 
 use crate::api::{AppStatus, RequestInHand, WorkerState, WorkerStatus, WorkerTally};
 use crate::directory::App;
-use crate::metrics::AppGauge;
-use crate::name::WorkerId;
+use crate::metrics::{AppGauge, GenerationSeries};
+use crate::name::{GenerationId, WorkerId};
 use crate::pool::{InFlightRequest, PoolReport, PoolWriter, WorkerReport};
 
 use super::generations::deploy::Generation;
@@ -47,6 +47,10 @@ impl StatusView<'_> {
             scaling: self.generations.scaling(now),
             resting: self.is_resting(),
             again: self.generations.current().and_then(|current| current.again),
+            canary: self
+                .generations
+                .held()
+                .map(|held| held.status(self.workers.ready_of(held.id()).count(), now)),
             earlier: self.generations.earlier().map(|earlier| earlier.id),
             queued: report.queued,
             in_flight: sum(|report| report.standing.in_flight),
@@ -86,12 +90,28 @@ impl StatusView<'_> {
         );
         metrics.set(AppGauge::QueueLengthMax, report.max_queue);
         metrics.set(AppGauge::Tunnels, report.workers.iter().map(|worker| worker.standing.tunnels).sum());
+        metrics.show_generations(self.shares(&report));
         metrics
             .set(AppGauge::TunnelsMax, report.workers.iter().map(|worker| worker.standing.max_tunnels).sum());
     }
 
+    /// What each generation has, while the clients are shared between two.
+    fn shares(&self, report: &PoolReport) -> Vec<GenerationSeries> {
+        let (Some(held), Some(current)) = (self.generations.held(), self.generations.current()) else {
+            return Vec::new();
+        };
+        let series = |generation: GenerationId, role| {
+            let own = report.workers.iter().filter(|worker| worker.standing.generation == generation);
+            let served = own.map(|worker| worker.standing.served).sum();
+            let workers = self.workers.ready_of(generation).count() as u64;
+            GenerationSeries { generation: generation.0, role, workers, served }
+        };
+        vec![series(current.id, "serving"), series(held.id(), "canary")]
+    }
+
     fn tally(&self) -> WorkerTally {
-        self.workers.tally(self.generations.wanted(), self.generations.before())
+        let wanted = self.generations.wanted() + self.generations.wanted_of_canary();
+        self.workers.tally(wanted, self.generations.before())
     }
 
     fn show(&self, worker: WorkerId, record: &WorkerRecord, report: Option<&WorkerReport>) -> WorkerStatus {
@@ -151,7 +171,10 @@ impl StatusView<'_> {
         }
         if tally.ready >= tally.wanted {
             return match self.generations.probation() {
-                None => "serving".into(),
+                None => match self.generations.held() {
+                    None => "serving".into(),
+                    Some(held) => format!("serving; {}", held.sentence(&self.app.name)),
+                },
                 Some(probation) => format!(
                     "serving; generation {} is on probation for {:.1} s more, else generation {} serves again",
                     probation.deploy.id,

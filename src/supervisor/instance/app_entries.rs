@@ -16,6 +16,7 @@ use crate::directory::App;
 use crate::metrics::Metrics;
 use crate::name::{AppName, GenerationId, RouteName, WorkerId};
 use crate::pool::Pool;
+use crate::spec::canary::CanaryWish;
 use crate::spec::{AppSpec, LaunchSpec};
 
 use super::app_entry::{AppEntry, AppLifetime, UnreadableApp};
@@ -230,12 +231,42 @@ impl AppEntries {
         for entry in running {
             // A task that has just ended drops its observer, and the end of the events is all there is to tell.
             let observer = DeployObserver::new(&steps).map(|observer| observer.naming(app.is_some()));
-            entry.handle.commands.send(AppCommand::Deploy(observer)).await.ok();
+            entry.handle.commands.send(AppCommand::Deploy(observer, None)).await.ok();
         }
         for (path, lifetime) in unreadable {
             self.read_again(path, lifetime, &steps, hosts).await;
         }
         Ok(events)
+    }
+
+    /// Deploys one app to a share of its clients.
+    pub(super) async fn deploy_to_some(
+        &self,
+        app: Option<AppName>,
+        wish: CanaryWish,
+    ) -> Result<mpsc::Receiver<DeployEvent>, SupervisorError> {
+        let entry = self.find_or_only(app.as_ref())?;
+        let (steps, events) = mpsc::channel(STEPS);
+        let observer = DeployObserver::new(&steps).map(|observer| observer.naming(true));
+        let command = AppCommand::Deploy(observer, Some(wish));
+        entry.handle.commands.send(command).await.ok();
+        Ok(events)
+    }
+
+    /// Has an app give the generation that is held to all clients.
+    pub(super) async fn promote(
+        &self,
+        app: Option<AppName>,
+    ) -> Result<mpsc::Receiver<DeployEvent>, SupervisorError> {
+        let entry = self.find_or_only(app.as_ref())?;
+        let (steps, events) = mpsc::channel(STEPS);
+        let observer = DeployObserver::new(&steps);
+        let app = entry.app.name.clone();
+        match entry.ask(|reply| AppCommand::Promote(observer, reply)).await {
+            Some(Ok(())) => Ok(events),
+            Some(Err(serving)) => Err(SupervisorError::NoCanary { app, serving }),
+            None => Err(SupervisorError::Leaving(app)),
+        }
     }
 
     /// The serving generation of an app, and how its workers are started.

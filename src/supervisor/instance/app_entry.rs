@@ -95,6 +95,7 @@ impl UnreadableApp {
             scaling: None,
             resting: false,
             again: None,
+            canary: None,
             earlier: None,
             queued: 0,
             in_flight: 0,

@@ -8,12 +8,15 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::api::{AddHost, AppStatus, Changed, DeployEvent, HostEntry, LogLine, Scale, Scaled};
-use crate::api::{SetState, WorkerStatus};
+use crate::api::{
+    Aborted, AddHost, AppStatus, Changed, DeployEvent, DeployRequest, HostEntry, LogLine, Scale, Scaled,
+    SetState, WorkerStatus,
+};
 use crate::directory::App;
 use crate::metrics::Metrics;
 use crate::name::{AppName, GenerationId, RouteName, WorkerId};
 use crate::spec::LaunchSpec;
+use crate::spec::canary::CanaryWish;
 use crate::spec::settings::compound;
 use crate::tasks::TaskHandle;
 
@@ -33,7 +36,9 @@ pub(in crate::supervisor) enum AppSetCommand {
     Hosts(ReplySender<Vec<HostEntry>>),
     Apps(ReplySender<Vec<AppStatus>>),
     Workers(ReplySender<Vec<WorkerStatus>>),
-    Deploy(Option<AppName>, ReplySender<Result<mpsc::Receiver<DeployEvent>, SupervisorError>>),
+    Deploy(DeployRequest, ReplySender<Result<mpsc::Receiver<DeployEvent>, SupervisorError>>),
+    Promote(Option<AppName>, ReplySender<Result<mpsc::Receiver<DeployEvent>, SupervisorError>>),
+    Abort(Option<AppName>, ReplySender<Result<Aborted, SupervisorError>>),
     RollBack(Option<AppName>, ReplySender<Result<mpsc::Receiver<DeployEvent>, SupervisorError>>),
     Serving(Option<AppName>, ReplySender<Result<(GenerationId, Arc<LaunchSpec>), SupervisorError>>),
     RunTimer(Option<AppName>, String, ReplySender<Result<(AppName, WorkerId), SupervisorError>>),
@@ -171,7 +176,9 @@ impl AppSet {
             AppSetCommand::Hosts(reply) => drop(reply.send(self.hosts.entries())),
             AppSetCommand::Apps(reply) => drop(reply.send(self.apps.statuses(&self.hosts).await)),
             AppSetCommand::Workers(reply) => drop(reply.send(self.apps.workers().await)),
-            AppSetCommand::Deploy(app, reply) => drop(reply.send(self.deploy(app).await)),
+            AppSetCommand::Deploy(wanted, reply) => drop(reply.send(self.deploy(wanted).await)),
+            AppSetCommand::Promote(app, reply) => drop(reply.send(self.promote(app).await)),
+            AppSetCommand::Abort(app, reply) => drop(reply.send(self.abort(app).await)),
             AppSetCommand::RollBack(app, reply) => drop(reply.send(self.roll_back(app).await)),
             AppSetCommand::Serving(app, reply) => drop(reply.send(self.apps.serving(app.as_ref()).await)),
             AppSetCommand::RunTimer(app, timer, reply) => {
@@ -212,9 +219,31 @@ impl AppSet {
         Ok(Changed { ok: true, changed: true, entry: None })
     }
 
-    async fn deploy(&mut self, app: Option<AppName>) -> Result<mpsc::Receiver<DeployEvent>, SupervisorError> {
+    async fn deploy(
+        &mut self,
+        wanted: DeployRequest,
+    ) -> Result<mpsc::Receiver<DeployEvent>, SupervisorError> {
         self.check_not_stopping()?;
-        self.apps.deploy(app, &mut self.hosts).await
+        let wish = match (wanted.canary, wanted.first) {
+            (None, None) => return self.apps.deploy(wanted.app, &mut self.hosts).await,
+            (Some(percent @ 1..=99), None) => CanaryWish::Percent(percent),
+            (None, Some(workers)) if workers > 0 => CanaryWish::First(workers),
+            _ => return Err(SupervisorError::BadShare),
+        };
+        self.apps.deploy_to_some(wanted.app, wish).await
+    }
+
+    async fn promote(&self, app: Option<AppName>) -> Result<mpsc::Receiver<DeployEvent>, SupervisorError> {
+        self.check_not_stopping()?;
+        self.apps.promote(app).await
+    }
+
+    async fn abort(&self, app: Option<AppName>) -> Result<Aborted, SupervisorError> {
+        self.check_not_stopping()?;
+        let entry = self.apps.find_or_only(app.as_ref())?;
+        let app = || entry.app.name.clone();
+        let aborted = entry.ask(AppCommand::Abort).await.ok_or_else(|| SupervisorError::Leaving(app()))?;
+        aborted.map_err(|serving| SupervisorError::NoCanary { app: app(), serving })
     }
 
     async fn roll_back(&self, app: Option<AppName>) -> Result<mpsc::Receiver<DeployEvent>, SupervisorError> {

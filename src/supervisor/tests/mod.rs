@@ -158,7 +158,7 @@ impl World {
             since: Instant::now(),
         };
         let deadline = Instant::now() + Duration::from_secs(10);
-        app.pool.claim(Claim { in_flight, client: None, deadline, not: None, affinity: None }).await
+        app.pool.claim(Claim { in_flight, client: None, deadline, not: None, terms: None }).await
     }
 
     /// Waits until the status of the only app is as wanted.

@@ -12,6 +12,7 @@ use crate::api::{DeployEvent, Rejection};
 use crate::directory::App;
 use crate::name::GenerationId;
 use crate::spec::AppSpec;
+use crate::spec::canary::CanaryWish;
 
 use super::crash_budget::{CrashBudget, TrialVerdict};
 use crate::supervisor::app::deploy_observer::DeployObserver;
@@ -163,6 +164,7 @@ impl Generation {
 ///
 /// ```text
 ///   asked for ──→ candidate ──→ promoted ──→ done, or on probation (`probation`)
+///       │            ├───────→ held for a share of the clients (`canary`) ──→ candidate, or aborted
 ///       │            ├───────→ rejected
 ///       ├────────────│───────→ rejected: the app cannot be read
 ///       └────────────┴───────→ superseded by a later one
@@ -174,6 +176,8 @@ pub(in crate::supervisor::app) struct Deploy {
     pub(in crate::supervisor::app) begun: Instant,
     /// `None` until the app's directory and settings have been read.
     pub(in crate::supervisor::app) candidate: Option<Generation>,
+    /// How far the deploy is to go before somebody decides about the rest; `None`: all the way.
+    pub(in crate::supervisor::app) wish: Option<CanaryWish>,
     /// Whether the deploy brings back a generation that served before.
     pub(in crate::supervisor::app) is_rollback: bool,
     /// Tells systemd of a reload while the generation replaces another.
@@ -194,6 +198,7 @@ impl Deploy {
             id,
             begun: now,
             candidate: None,
+            wish: None,
             is_rollback: false,
             reloading: None,
             observers,
@@ -223,6 +228,12 @@ impl Deploy {
         if self.is_rollback {
             app.metrics.rollback(outcome);
         }
+    }
+
+    /// Tells the observers the end of their deploy, while its workers may go on writing.
+    pub(in crate::supervisor::app) fn end_observers(&mut self, outcome: &DeployEvent) {
+        self.reloading = None;
+        self.observers.drain(..).for_each(|observer| observer.end(outcome.clone()));
     }
 
     /// Ends the deploy because the app ends; nobody is to blame.

@@ -3,6 +3,9 @@
 //!
 //! Never here: when a candidate is promoted (`plan`), how often it may fail (`crash_budget`), or a worker (`workers`).
 
+mod holding;
+mod lines;
+
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
@@ -10,8 +13,9 @@ use tokio::time::Instant;
 
 use crate::api::{DeployEvent, Rejection};
 use crate::directory::App;
-use crate::name::{GenerationId, WorkerId};
+use crate::name::GenerationId;
 use crate::pool::{Mode, PoolWriter};
+use crate::spec::canary::CanaryWish;
 use crate::spec::{AppSpec, WorkerRange};
 
 use super::app_reader::AppReader;
@@ -133,8 +137,16 @@ impl Deploys {
 
     /// Reads the app anew, to try it out. A deploy that is on its way is superseded, and its observers wait for this
     /// one from then on.
-    pub(in crate::supervisor::app) fn begin(&mut self, observer: Option<DeployObserver>, why: &str) {
+    pub(in crate::supervisor::app) fn begin(
+        &mut self,
+        observer: Option<DeployObserver>,
+        why: &str,
+        wish: Option<CanaryWish>,
+    ) {
         let id = self.supersede(observer);
+        if let Some(deploy) = &mut self.set.deploy {
+            deploy.wish = wish;
+        }
         tracing::info!(app = %self.app.name, generation = %id, why, "deploy begins");
         self.reader.read(id, &self.set.spec);
     }
@@ -145,8 +157,11 @@ impl Deploys {
     /// The generation that serves, where none is known that served before it.
     pub(in crate::supervisor::app) fn roll_back(
         &mut self,
-        observer: Option<DeployObserver>,
+        mut observer: Option<DeployObserver>,
     ) -> Result<(), GenerationId> {
+        if self.is_refused(&mut observer, "rollback asked for") {
+            return Ok(());
+        }
         let serving = self.set.current.as_ref().ok_or_else(GenerationId::default)?;
         let earlier = self.set.earlier().cloned().ok_or(serving.id)?;
         let caveat = earlier.caveat(serving);
@@ -161,6 +176,7 @@ impl Deploys {
     fn supersede(&mut self, observer: Option<DeployObserver>) -> GenerationId {
         let mut observers = self.end_deploy().map(|deploy| deploy.superseded(&self.app)).unwrap_or_default();
         observers.extend(observer);
+        self.end_canary();
         let id = self.next_generation();
         let mut deploy = Deploy::new(id, observers, Instant::now());
         deploy.reloading = Some(self.ctx.reload_notices.begin());
@@ -182,6 +198,10 @@ impl Deploys {
                 false
             }
             Ok(spec) => {
+                if let Some(why) = self.set.fault_of_wish(&spec) {
+                    self.reject(why);
+                    return false;
+                }
                 let mut candidate = Generation { content, ..Generation::new(generation, Arc::new(spec)) };
                 let note = self.set.note_about(&mut candidate, &self.ctx.released_content);
                 self.try_out(candidate, note);
@@ -234,6 +254,9 @@ impl Deploys {
         self.output.forget_candidate();
         let Some(mut deploy) = self.set.deploy.take_if(|deploy| deploy.id == generation) else { return };
         let Some(candidate) = deploy.candidate.take() else { return };
+        if let Some(wish) = deploy.wish {
+            return self.hold(candidate, deploy, wish);
+        }
         let from = self.set.current.as_ref().map(|current| current.id.0);
         let ms = u64::try_from(deploy.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         tracing::info!(app = %self.app.name, generation = %generation, from, ms, "generation serves");
@@ -289,6 +312,7 @@ impl Deploys {
         let Some(probation) = self.set.probation.take() else { return };
         let served = probation.served(Instant::now()).as_secs_f64();
         let Probation { before, deploy, .. } = probation;
+        drop(self.abort("the generation beside it was taken back"));
         let (app, generation, serving) = (self.app.name.clone(), deploy.id, before.id);
         let reason =
             format!("{why}, {served:.1} s after it began to serve: generation {serving} serves again");
@@ -322,7 +346,9 @@ impl Deploys {
             return;
         }
         let candidate = self.set.deploy.as_mut().and_then(|deploy| deploy.candidate.as_mut());
-        let Some(candidate) = candidate.filter(|candidate| candidate.id == generation) else { return };
+        let Some(candidate) = candidate.filter(|candidate| candidate.id == generation) else {
+            return self.canary_failed(generation, failure, why);
+        };
         if candidate.failed(failure, why) == TrialVerdict::Reject {
             let failures = candidate.budget.failures();
             let times =
@@ -351,6 +377,7 @@ impl Deploys {
         let Some(deploy) = self.end_deploy() else { return };
         let (app, generation) = (self.app.name.clone(), deploy.id);
         let serving = self.set.current.as_ref().map(|current| current.id.0);
+        self.end_canary();
         tracing::error!(%app, %generation, serving, reason, "generation rejected");
         let rejection = self.rejection(&deploy, reason.clone());
         if self.set.current.is_some() {
@@ -371,6 +398,7 @@ impl Deploys {
 
     /// Ends a deploy and a probation because the app ends; nobody is to blame.
     pub(in crate::supervisor::app) fn give_up(&mut self, reason: &str) {
+        drop(self.abort(reason));
         let tried = self.set.probation.take().map(|probation| probation.deploy);
         for deploy in [self.end_deploy(), tried].into_iter().flatten() {
             deploy.given_up(&self.app, reason);
@@ -380,51 +408,5 @@ impl Deploys {
     fn next_generation(&mut self) -> GenerationId {
         self.latest = self.latest.next();
         self.latest
-    }
-
-    /// Takes in a line of a worker or a job.
-    pub(in crate::supervisor::app) fn wrote(
-        &mut self,
-        generation: Option<GenerationId>,
-        worker: WorkerId,
-        line: String,
-    ) {
-        let Some(generation) = generation else { return };
-        let tried = self.set.is_tried(generation);
-        let lines = self.output.line(generation, worker, line, tried);
-        self.set.note_output(generation, &lines);
-    }
-
-    /// Takes in that a worker has stopped starting: its lines that waited are passed on, unless another worker wrote
-    /// the same.
-    pub(in crate::supervisor::app) fn start_ended(
-        &mut self,
-        generation: GenerationId,
-        worker: WorkerId,
-        is_ready: bool,
-    ) {
-        let lines = self.output.start_ended(generation, worker, is_ready);
-        self.set.note_output(generation, &lines);
-    }
-
-    /// The last lines of a worker or a job that has failed and whose output does not pass the server.
-    pub(in crate::supervisor::app) fn last_lines(
-        &mut self,
-        generation: Option<GenerationId>,
-        worker: WorkerId,
-        lines: &[String],
-    ) {
-        let Some(generation) = generation else { return };
-        let on_probation = self.set.probation.as_ref().map(|probation| &probation.deploy);
-        let tried = self.set.deploy.iter().chain(on_probation).any(|deploy| deploy.id == generation);
-        if self.output.is_news(generation, worker, lines, tried) {
-            self.set.note_output(generation, lines);
-        }
-    }
-
-    /// Passes on the lines that wait, when a candidate serves or is given up.
-    fn end_candidate_output(&mut self, generation: GenerationId) {
-        let lines = self.output.end_candidate(generation);
-        self.set.note_output(generation, &lines);
     }
 }

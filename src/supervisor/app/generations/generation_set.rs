@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use crate::api::Rejection;
 use crate::name::GenerationId;
+use crate::spec::canary::CanaryWish;
 use crate::spec::jobs::shown;
 use crate::spec::{AppSpec, WorkerRange, span};
 use crate::supervisor::app::file_changes::AppActivity;
@@ -17,6 +18,7 @@ use crate::supervisor::files::content::Content;
 use crate::supervisor::released_content::ReleasedContent;
 
 use super::autoscaler::{Autoscaler, Load, Resize, Rollout, ScalingLimits};
+use super::canary::HeldCanary;
 use super::deploy::{Deploy, EarlierGeneration, Generation, KEPT, ReleaseStep};
 use super::probation::Probation;
 
@@ -33,6 +35,8 @@ pub(in crate::supervisor::app) struct GenerationSet {
     pub(super) deploy: Option<Deploy>,
     /// The probation, while the current generation may be taken back.
     pub(super) probation: Option<Probation>,
+    /// The generation that a share of the clients gets until somebody decides.
+    pub(super) held: Option<HeldCanary>,
     /// Why the last deploy was rejected, if it was.
     pub(super) rejected: Option<Rejection>,
     /// The generations that served before the current one, the latest one last.
@@ -51,6 +55,7 @@ impl GenerationSet {
             current: None,
             deploy: None,
             probation: None,
+            held: None,
             rejected: None,
             earlier: Vec::new(),
         }
@@ -89,6 +94,11 @@ impl GenerationSet {
         self.probation.as_ref()
     }
 
+    /// The generation that a share of the clients gets.
+    pub(in crate::supervisor::app) fn held(&self) -> Option<&HeldCanary> {
+        self.held.as_ref()
+    }
+
     /// Why the last deploy was rejected, if it was.
     pub(in crate::supervisor::app) fn rejected(&self) -> Option<&Rejection> {
         self.rejected.as_ref()
@@ -117,7 +127,8 @@ impl GenerationSet {
     /// as long as it has room.
     pub(super) fn note_output(&mut self, generation: GenerationId, lines: &[String]) {
         let tried = self.probation.as_mut().map(|probation| &mut probation.deploy);
-        let mut deploys = self.deploy.as_mut().into_iter().chain(tried);
+        let held = self.held.as_mut().map(|held| &mut held.deploy);
+        let mut deploys = self.deploy.as_mut().into_iter().chain(tried).chain(held);
         if let Some(deploy) = deploys.find(|deploy| deploy.id == generation) {
             lines.iter().for_each(|line| deploy.note_output(line));
         } else if let Some(rejected) = &mut self.rejected
@@ -136,7 +147,8 @@ impl GenerationSet {
         released: &ReleasedContent,
     ) {
         let candidate = self.deploy.as_mut().and_then(|deploy| deploy.candidate.as_mut());
-        let mut known = self.current.iter_mut().chain(candidate);
+        let held = self.held.as_mut().map(|held| &mut held.generation);
+        let mut known = self.current.iter_mut().chain(candidate).chain(held);
         if let Some(known) = known.find(|known| known.id == generation) {
             known.content = Some(content);
             if known.release == ReleaseStep::Undecided {
@@ -204,9 +216,15 @@ impl GenerationSet {
         Some((candidate.id, &candidate.spec))
     }
 
+    /// The generations that workers are started of.
+    fn known(&self) -> impl Iterator<Item = &Generation> {
+        let held = self.held.as_ref().map(|held| &held.generation);
+        self.current.iter().chain(self.candidate()).chain(held)
+    }
+
     /// The spec of a generation that workers are started of.
     pub(in crate::supervisor::app) fn spec_of(&self, generation: GenerationId) -> Option<Arc<AppSpec>> {
-        let mut known = self.current.iter().chain(self.candidate());
+        let mut known = self.known();
         Some(Arc::clone(&known.find(|known| known.id == generation)?.spec))
     }
 
@@ -219,13 +237,35 @@ impl GenerationSet {
         }
     }
 
+    /// How many workers a share of the clients has beside those of the others.
+    pub(in crate::supervisor::app) fn wanted_of_canary(&self) -> usize {
+        self.held.as_ref().map_or(0, |held| held.workers(self.wanted_of(&held.generation.spec)))
+    }
+
     pub(super) fn wanted_of(&self, spec: &AppSpec) -> usize {
         self.autoscaler.count(&self.limits_of(spec))
     }
 
     /// The number of workers with which a candidate is tried out: at least one, also for an app that rests.
     fn wanted_of_candidate(&self, spec: &AppSpec) -> usize {
-        self.wanted_of(spec).max(1)
+        let wanted = self.wanted_of(spec).max(1);
+        let wish = self.deploy.as_ref().and_then(|deploy| deploy.wish);
+        wish.map_or(wanted, |wish| wish.workers(wanted))
+    }
+
+    /// Why an app that was read as `spec` cannot be held as the deploy wishes, if so.
+    pub(super) fn fault_of_wish(&self, spec: &AppSpec) -> Option<String> {
+        let wish = self.deploy.as_ref()?.wish?;
+        let wanted = self.wanted_of(spec).max(1);
+        match wish {
+            _ if self.current.is_none() => {
+                Some("no generation serves that the other clients could get: deploy it to all".into())
+            }
+            CanaryWish::First(workers) if workers >= wanted => Some(format!(
+                "`--first {workers}` is all of its {wanted} workers: deploy it to all, or to fewer"
+            )),
+            CanaryWish::First(_) | CanaryWish::Percent(_) => None,
+        }
     }
 
     fn limits_of(&self, spec: &AppSpec) -> ScalingLimits {
@@ -291,14 +331,14 @@ impl GenerationSet {
         Desired {
             current: self.current.as_ref().map(current),
             candidate: self.candidate().map(candidate),
+            canary: self.held.as_ref().map(|held| target(&held.generation, self.wanted_of_canary())),
             before: self.before(),
         }
     }
 
     /// When a pause before a start, or the probation, ends.
     pub(in crate::supervisor::app) fn wake_at(&self, now: Instant) -> Option<Instant> {
-        let generations = self.current.iter().chain(self.candidate());
-        let pauses = generations.filter_map(|generation| generation.budget.paused_until(now));
+        let pauses = self.known().filter_map(|generation| generation.budget.paused_until(now));
         let scaled = self.scaled_by_load().map(|current| self.limits_of(&current.spec));
         let look = scaled.and_then(|limits| self.autoscaler.wake_at(&limits));
         pauses.chain(self.probation.as_ref().map(|probation| probation.until)).chain(look).min()

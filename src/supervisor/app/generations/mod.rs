@@ -4,6 +4,7 @@
 
 mod app_reader;
 pub(super) mod autoscaler;
+mod canary;
 mod candidate_output;
 mod crash_budget;
 pub(super) mod deploy;

@@ -25,7 +25,20 @@ pub(in crate::supervisor::app) struct Probation {
     pub(in crate::supervisor::app) ms: u64,
     pub(in crate::supervisor::app) until: Instant,
     began: Instant,
-    failures: usize,
+    failures: FailureCount,
+}
+
+/// How many workers of a generation have failed that clients have already.
+#[derive(Debug, Default)]
+pub(in crate::supervisor::app) struct FailureCount(usize);
+
+impl FailureCount {
+    /// Counts a failed worker of a generation that is to have `workers`.
+    pub(in crate::supervisor::app) fn failed(&mut self, workers: usize) -> ProbationVerdict {
+        self.0 += 1;
+        let too_many = self.0 >= MOST_FAILURES || self.0 * 2 >= workers;
+        if too_many { ProbationVerdict::TakenBack } else { ProbationVerdict::Stays }
+    }
 }
 
 /// The verdict on a generation on probation after a failure.
@@ -45,14 +58,12 @@ impl Probation {
         limit: Duration,
         now: Instant,
     ) -> Self {
-        Self { before, deploy, ms, until: now + limit, began: now, failures: 0 }
+        Self { before, deploy, ms, until: now + limit, began: now, failures: FailureCount::default() }
     }
 
     /// Counts a failed worker of a generation that is to have `workers`.
     pub(in crate::supervisor::app) fn failed(&mut self, workers: usize) -> ProbationVerdict {
-        self.failures += 1;
-        let too_many = self.failures >= MOST_FAILURES || self.failures * 2 >= workers;
-        if too_many { ProbationVerdict::TakenBack } else { ProbationVerdict::Stays }
+        self.failures.failed(workers)
     }
 
     /// The time for which the generation has served.
@@ -61,7 +72,7 @@ impl Probation {
     }
 }
 
-/// The number of failures that end a probation, the same as for a candidate.
+/// The number of failures that end a probation or a canary, the same as for a candidate.
 const MOST_FAILURES: usize = 3;
 
 #[cfg(test)]
