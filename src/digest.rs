@@ -15,7 +15,7 @@ pub(crate) fn bytes(parts: &[&[u8]]) -> Digest {
     hash.finish()
 }
 
-/// A word of `length` of `a-z 2-7`, at most 51, five bits of [`bytes`] each.
+/// A word of `length` of `a-z 2-7`, at most 51, five bits of [`bytes()`] each.
 pub(crate) fn word(parts: &[&[u8]], length: usize) -> String {
     let hash = bytes(parts);
     let bit = |at: usize| hash.as_ref().get(at / 8).map_or(0, |byte| usize::from(byte >> (7 - at % 8) & 1));
