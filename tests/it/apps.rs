@@ -89,6 +89,7 @@ async fn each_sample_without_a_test_of_its_own_is_served() {
     let tests = [
         include_str!("apps.rs"),
         include_str!("chat.rs"),
+        include_str!("programs/rails.rs"),
         include_str!("programs/symfony.rs"),
         include_str!("programs/webdav.rs"),
     ];

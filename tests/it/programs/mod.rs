@@ -1,6 +1,7 @@
 //! Real programs, as people install them: what they answer, where their links lead, and that deploys lose nothing.
 
 mod django;
+mod rails;
 mod shared_host;
 mod symfony;
 mod webdav;
