@@ -10,20 +10,13 @@ use crate::api::DeployEvent;
 pub(in crate::supervisor) struct DeployObserver {
     steps: mpsc::Sender<DeployEvent>,
     last: mpsc::OwnedPermit<DeployEvent>,
-    /// Whether the caller named the app, and did not mean all apps.
-    pub(super) names_app: bool,
 }
 
 impl DeployObserver {
     /// Reserves the place for the last event; `None` when the channel has none left.
     pub(in crate::supervisor) fn new(steps: &mpsc::Sender<DeployEvent>) -> Option<Self> {
         let last = steps.clone().try_reserve_owned().ok()?;
-        Some(Self { steps: steps.clone(), last, names_app: false })
-    }
-
-    /// The observer of a caller that names the app.
-    pub(in crate::supervisor) fn naming(self, names_app: bool) -> Self {
-        Self { names_app, ..self }
+        Some(Self { steps: steps.clone(), last })
     }
 
     /// Sends the last event, for which there is a place.

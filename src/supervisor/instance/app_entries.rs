@@ -230,7 +230,7 @@ impl AppEntries {
         let (steps, events) = mpsc::channel(STEPS * (running.len() + unreadable.len()));
         for entry in running {
             // A task that has just ended drops its observer, and the end of the events is all there is to tell.
-            let observer = DeployObserver::new(&steps).map(|observer| observer.naming(app.is_some()));
+            let observer = DeployObserver::new(&steps);
             entry.handle.commands.send(AppCommand::Deploy(observer, None)).await.ok();
         }
         for (path, lifetime) in unreadable {
@@ -247,7 +247,7 @@ impl AppEntries {
     ) -> Result<mpsc::Receiver<DeployEvent>, SupervisorError> {
         let entry = self.find_or_only(app.as_ref())?;
         let (steps, events) = mpsc::channel(STEPS);
-        let observer = DeployObserver::new(&steps).map(|observer| observer.naming(true));
+        let observer = DeployObserver::new(&steps);
         let command = AppCommand::Deploy(observer, Some(wish));
         entry.handle.commands.send(command).await.ok();
         Ok(events)

@@ -244,9 +244,9 @@ impl Deploy {
         self.end(DeployEvent::Rejected { app: app.name.clone(), rejection });
     }
 
-    /// Whether somebody asked for a deploy of this very app.
-    pub(in crate::supervisor::app) fn names_app(&self) -> bool {
-        self.observers.iter().any(|observer| observer.names_app)
+    /// Whether somebody asked for the deploy, and no changed file alone.
+    pub(in crate::supervisor::app) fn is_asked_for(&self) -> bool {
+        !self.observers.is_empty()
     }
 
     /// Has the observers of another deploy wait for this one's end, too.

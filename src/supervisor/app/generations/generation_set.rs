@@ -165,14 +165,14 @@ impl GenerationSet {
         released: &ReleasedContent,
     ) -> Option<String> {
         let same = candidate.sameness(self.current.as_ref());
-        let asked = self.deploy.as_ref().is_some_and(Deploy::names_app);
+        let asked = self.deploy.as_ref().is_some_and(Deploy::is_asked_for);
         if candidate.is_released() || asked {
             return same;
         }
         candidate.decide_release(released);
         let known = candidate.is_released().then(|| {
             let app = &candidate.spec.name;
-            format!("its release step has run for this content: `rip-serverctl deploy {app}` runs it again")
+            format!("its release step has run for this content; `rip-serverctl deploy {app}` runs it again")
         });
         let notes: Vec<_> = same.into_iter().chain(known).collect();
         (!notes.is_empty()).then(|| notes.join("; "))
