@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::api::{AppStatus, DeployEvent, WorkerStatus};
 use crate::backend::{Signal, SurvivingWorker};
@@ -258,15 +258,8 @@ impl AppEntries {
         &self,
         app: Option<AppName>,
     ) -> Result<mpsc::Receiver<DeployEvent>, SupervisorError> {
-        let entry = self.find_or_only(app.as_ref())?;
-        let (steps, events) = mpsc::channel(STEPS);
-        let observer = DeployObserver::new(&steps);
-        let app = entry.app.name.clone();
-        match entry.ask(|reply| AppCommand::Promote(observer, reply)).await {
-            Some(Ok(())) => Ok(events),
-            Some(Err(serving)) => Err(SupervisorError::NoCanary { app, serving }),
-            None => Err(SupervisorError::Leaving(app)),
-        }
+        let refused = |app, serving| SupervisorError::NoCanary { app, serving };
+        self.observed(app, AppCommand::Promote, refused).await
     }
 
     /// The serving generation of an app, and how its workers are started.
@@ -302,13 +295,25 @@ impl AppEntries {
         &self,
         app: Option<AppName>,
     ) -> Result<mpsc::Receiver<DeployEvent>, SupervisorError> {
+        let refused = |app, serving| SupervisorError::NoEarlier { app, serving };
+        self.observed(app, AppCommand::RollBack, refused).await
+    }
+
+    /// Gives an app, or the only one, a command whose events are those of a deploy. An app that has no such generation
+    /// names the one that serves, of which `refused` makes the error.
+    async fn observed(
+        &self,
+        app: Option<AppName>,
+        command: impl FnOnce(Option<DeployObserver>, oneshot::Sender<Result<(), GenerationId>>) -> AppCommand,
+        refused: impl FnOnce(AppName, GenerationId) -> SupervisorError,
+    ) -> Result<mpsc::Receiver<DeployEvent>, SupervisorError> {
         let entry = self.find_or_only(app.as_ref())?;
         let (steps, events) = mpsc::channel(STEPS);
         let observer = DeployObserver::new(&steps);
         let app = entry.app.name.clone();
-        match entry.ask(|reply| AppCommand::RollBack(observer, reply)).await {
+        match entry.ask(|reply| command(observer, reply)).await {
             Some(Ok(())) => Ok(events),
-            Some(Err(serving)) => Err(SupervisorError::NoEarlier { app, serving }),
+            Some(Err(serving)) => Err(refused(app, serving)),
             None => Err(SupervisorError::Leaving(app)),
         }
     }
