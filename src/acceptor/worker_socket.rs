@@ -58,12 +58,6 @@ impl WorkerSocket {
         Ok(count)
     }
 
-    /// Takes in that there is nothing to read now: a worker that is in the middle of an answer is to have room for the
-    /// rest.
-    pub(super) fn waits(&self) {
-        self.make_room();
-    }
-
     /// Reads, and leaves the bytes. `None` when there are too many.
     fn look(&self, into: &mut Vec<u8>) -> Result<Option<usize>, Errno> {
         let before = into.len();
@@ -87,7 +81,7 @@ impl WorkerSocket {
 
     /// Takes the bytes that were left in the socket, because the worker may lack the room to write. An error of taking
     /// them fails the next read.
-    fn make_room(&self) {
+    pub(super) fn make_room(&self) {
         self.take_left().ok();
     }
 

@@ -93,7 +93,8 @@ impl WorkerStream {
         let room = into.capacity() - into.len();
         loop {
             let Poll::Ready(ready) = self.reads.poll_read_ready(cx) else {
-                self.reads.get_ref().waits();
+                // A worker in the middle of an answer is to have room for the rest.
+                self.reads.get_ref().make_room();
                 return Poll::Pending;
             };
             let mut guard = ready?;
