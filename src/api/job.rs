@@ -19,6 +19,6 @@ pub struct JobStatus {
     pub running: usize,
     /// The numbers by which logs and units name those that run.
     pub workers: Vec<WorkerId>,
-    /// What it is doing, and how it ended last, in a sentence.
+    /// A sentence that says what the job is doing, and how it ended last.
     pub doing: String,
 }

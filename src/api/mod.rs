@@ -249,7 +249,7 @@ pub struct AppStatus {
     /// Warnings of settings that do not do what they say, a sentence each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
-    /// What runs beside the workers: side processes and commands at times, and a release step while it runs.
+    /// The jobs beside the workers: side processes, timers' commands, and a release step while it runs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub jobs: Vec<JobStatus>,
     /// The last deploy that was rejected, and why, until one succeeds.

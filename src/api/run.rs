@@ -53,7 +53,7 @@ pub(crate) struct RunTimer {
     pub(crate) timer: String,
 }
 
-/// That a timer's command runs.
+/// The answer that a timer's command has been started.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct TimerStarted {
     /// Always true.

@@ -64,7 +64,7 @@ pub(super) fn text(
     out
 }
 
-/// What runs beside the workers: its name in the settings, its command, its times.
+/// The jobs beside the workers: each with its name in the settings, its command, its times.
 fn jobs(jobs: &JobSettings) -> Vec<(JobName, String)> {
     let release = Some(&jobs.release).filter(|command| !command.is_empty());
     let release = release.map(|command| (JobName::Release, shown(command)));

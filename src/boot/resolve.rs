@@ -257,7 +257,7 @@ fn check_users(rules: &Rules) -> Result<(), ResolveError> {
     })
 }
 
-/// What runs beside the workers, with the lines of the app's `Procfile` where they are to run; and the end of the
+/// The jobs beside the workers, with the lines of the app's `Procfile` where they are to run; and the end of the
 /// sentence about the app, which names those that do not.
 fn jobs(mut jobs: JobSettings, folder: &Path) -> Result<(JobSettings, String), ResolveError> {
     for (name, timed) in &jobs.timers.0 {

@@ -60,7 +60,7 @@ pub(crate) struct AppSettings {
     pub(crate) php_ini: BTreeMap<String, String>,
     /// How the app's workers are kept.
     pub(crate) upkeep: Upkeep,
-    /// What runs beside the app's workers.
+    /// The jobs that run beside the app's workers.
     pub(crate) jobs: JobSettings,
     /// Whether a setting says how many workers.
     pub(crate) workers_told: bool,

@@ -127,8 +127,8 @@ impl Beneath {
     }
 }
 
-/// Those of the files that may be found in the folders, which have no links in their paths. A file with several names
-/// may have one of them anywhere.
+/// Returns those of `files` that may be found in the folders, whose paths have no links. A file with several names may
+/// have one of them anywhere.
 pub(crate) fn reachable<'a>(
     files: &[PathBuf],
     folders: impl Iterator<Item = &'a Path> + Clone,

@@ -19,7 +19,7 @@ use crate::backend::systemd::systemd_calls::SystemdCalls;
 use crate::config::sandbox;
 use crate::name::{AppName, InstanceName};
 
-/// What is to be run.
+/// The command that is to be run.
 pub(crate) struct AdminCommand<'a> {
     pub(crate) instance: &'a InstanceName,
     pub(crate) app: &'a AppName,

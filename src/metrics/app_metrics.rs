@@ -135,7 +135,7 @@ pub(super) struct AppSeries {
     pub(super) generations: Mutex<Vec<GenerationSeries>>,
 }
 
-/// What a generation has, while the clients of its app are shared between two.
+/// The role, the workers and the answers of a generation, while the clients of its app are shared between two.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct GenerationSeries {
     pub(crate) generation: u64,

@@ -4,7 +4,7 @@
 
 use crate::name::{ClientNet, WorkerId};
 
-/// What a claim wants of its worker beyond a free seat.
+/// Which worker or generation a claim has to get, beyond a free seat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ClaimTerms {
     /// How the client's own worker is found; `None`: any of the generation will do.
@@ -37,11 +37,11 @@ pub(super) struct Newcomer {
     pub(super) had_one: bool,
 }
 
-/// What becomes of the clients of a worker that gets nothing else any more.
+/// Whether the clients of a worker that gets no other requests any more stay with that worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ItsClients {
     /// The worker goes on with their requests.
     Stay,
-    /// They get other workers.
+    /// The clients get other workers.
     Go,
 }

@@ -36,6 +36,6 @@ pub(crate) struct Claim {
     pub(crate) deadline: Instant,
     /// The worker that must not be taken, because it failed this request before; such a claim waits in front.
     pub(crate) not: Option<WorkerId>,
-    /// What the claim wants of its worker; `None`: any of the current generation will do.
+    /// The worker or generation that the claim has to get; `None`: any worker of the current generation will do.
     pub(crate) terms: Option<ClaimTerms>,
 }

@@ -30,7 +30,7 @@ pub(super) struct WorkerSlots {
 
 /// A seat that was given back.
 pub(super) struct Freed {
-    /// Which new requests its worker can get.
+    /// The new requests that the seat's worker can get.
     pub(super) role: Duty,
     /// Whether its worker has nothing in hand.
     pub(super) at_rest: bool,
@@ -38,7 +38,7 @@ pub(super) struct Freed {
     pub(super) due: bool,
 }
 
-/// Which new requests a worker can get.
+/// The new requests that a worker can get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Duty {
     Current,

@@ -45,7 +45,7 @@ pub(crate) struct AppSpec {
     pub(crate) sources: Arc<Sources>,
     /// The settings for the data path.
     pub(crate) rules: Arc<Rules>,
-    /// What runs beside the app's workers.
+    /// The jobs that run beside the app's workers.
     pub(crate) jobs: Arc<JobSettings>,
     /// Warnings of settings that are dangerous together with the app's files, or do not do what they are for, a sentence
     /// each.

@@ -49,7 +49,7 @@ const WHOLE: u32 = 10_000;
 pub(crate) enum CanaryWish {
     /// So many of a hundred clients get it.
     Percent(u8),
-    /// It gets so many workers, and as many clients as these would serve.
+    /// The new generation gets so many workers, and as many clients as these would serve.
     First(usize),
 }
 
@@ -71,7 +71,7 @@ impl CanaryWish {
     }
 }
 
-/// What a share of the clients gets in place of what all others get. No setting has this value: a deploy puts it
+/// The generation that a share of the clients gets in place of the one that all others get. No setting has this value: a deploy puts it
 /// there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Canary<R>(pub(crate) Option<Arc<CanaryRules<R>>>);

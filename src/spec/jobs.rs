@@ -1,4 +1,4 @@
-//! What an app runs beside its web workers: the step before each version, side processes, and commands at times.
+//! The jobs that an app runs beside its web workers: the step before each version, side processes, and commands at times.
 //!
 //! Never here: reading it from a file (`settings`), or running it (`supervisor`).
 

@@ -12,7 +12,7 @@ use httpdate::parse_http_date;
 /// Why a calendar expression has no times.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CalendarError {
-    /// It is none.
+    /// The text is no calendar expression.
     #[error(
         "`{0}` is no time of a calendar: expected one such as daily, Mon..Fri 09:00 or *-*-01 04:30, systemd.time(7)"
     )]

@@ -38,7 +38,7 @@ fn chat(packages: &Path) -> TempDir {
     folder
 }
 
-/// What became of what people said.
+/// The counts of a chat: answers, connections, versions and processes; and the answers that were wrong.
 #[derive(Debug, Default, Deserialize)]
 struct Talk {
     answered: usize,
@@ -160,7 +160,7 @@ async fn people_who_poll_and_then_upgrade_keep_their_workers_and_lose_nothing_th
     talks("polling,websocket", true).await;
 }
 
-/// What a chat is without `sticky`: polling people lose their connections again and again.
+/// Without `sticky` a chat does not work: polling people lose their connections again and again.
 #[tokio::test]
 async fn without_sticky_who_polls_is_not_found_again() {
     let Some(packages) = packages() else { return };

@@ -1,4 +1,4 @@
-//! What runs beside the web workers: the release step of a new version, side processes, commands at times, and the other
+//! The jobs beside the web workers: the release step of a new version, side processes, commands at times, and the other
 //! lines of a Procfile.
 
 use std::path::Path;
@@ -12,7 +12,7 @@ async fn app(server: &Server) -> AppStatus {
     server.status().await.apps.remove(0)
 }
 
-/// What jobs have written into a file where test and app meet.
+/// The lines that jobs have written into a file where test and app meet.
 fn written(server: &Server, name: &str) -> Vec<String> {
     let text = std::fs::read_to_string(server.root().join("meet").join(name)).unwrap_or_default();
     text.lines().map(str::to_owned).collect()
@@ -64,7 +64,7 @@ async fn a_release_step_runs_once_for_each_deploy_before_any_worker_and_a_failur
     assert!(now.rejected.unwrap().output.contains(&"no such table: users".to_owned()));
     assert_eq!(server.get("/").await.status, 200);
 
-    // It failed, so that it runs again although nothing has changed.
+    // The step failed, so that it runs again although nothing has changed.
     server.ctl(&["deploy"]).await.expect(1);
     edit(&server, "exit 3", "exit 0");
     server.ctl(&["deploy"]).await.expect(0);

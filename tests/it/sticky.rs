@@ -105,7 +105,7 @@ async fn the_cookie_says_nothing_and_is_for_the_server_alone() {
     }
     let alone = server.ask("GET", "/view", &[("Cookie", &own)], b"").await;
     assert_eq!(alone.view().field("cookie"), None);
-    // Whoever makes one up is a new client.
+    // A client that makes a cookie up is a new client.
     for forged in
         ["rip-sticky=1", "rip-sticky=", &format!("{own}A"), &own.replace("rip-sticky=", "rip-sticky=A")]
     {

@@ -12,7 +12,7 @@ mod cases {
 
     const FOLDER: &str = "/srv/rip/labs/api";
 
-    /// What a command can do in the sandbox, a word each.
+    /// A word for each thing that a command can do in the sandbox.
     const TELL: &str = "test -w . && echo writable || echo read-only; test -r /etc/rip-server && echo sees settings; \
         test $(id -u) = 0 && echo root || id -un; pwd; echo ${RIP_JOB-no job} $RIP_APP $RIP_GENERATION";
 

@@ -27,7 +27,7 @@ pub(super) fn rules_for(app: &App, client: Option<ClientNet>) -> (Arc<Rules>, Wa
     }
 }
 
-/// What a request wants of its worker; `None`: any of the current generation will do.
+/// The worker or generation that a request has to get; `None`: any worker of the current generation will do.
 pub(super) fn terms_of(
     conn: &Connection,
     headers: &HeaderMap,

@@ -37,7 +37,7 @@ pub(in crate::acceptor) struct Outgoing<'a> {
     pub(in crate::acceptor) ready: Instant,
     pub(in crate::acceptor) queue_until: Instant,
     pub(in crate::acceptor) upgrade: Option<Upgrade>,
-    /// What the request wants of its worker; `None`: any of the current generation will do.
+    /// The worker or generation that the request has to get; `None`: any worker of the current generation will do.
     pub(in crate::acceptor) terms: Option<Box<RequestTerms>>,
     /// Whether the request was sent twice already, over a kept connection that was just closing and over a new one.
     pub(in crate::acceptor) resent: bool,
@@ -45,7 +45,7 @@ pub(in crate::acceptor) struct Outgoing<'a> {
     pub(in crate::acceptor) handed_on: bool,
 }
 
-/// What a request wants of its worker.
+/// The worker or generation that a request has to get.
 pub(in crate::acceptor) struct RequestTerms {
     pub(in crate::acceptor) claim: ClaimTerms,
     /// The worker that the request got.

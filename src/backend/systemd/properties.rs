@@ -38,11 +38,11 @@ pub(crate) struct WorkerUnit<'a> {
     pub(crate) visible: &'a Path,
     /// The program that has `worker-exec`.
     pub(crate) program: &'a Path,
-    /// What the unit reads and writes.
+    /// The unit's standard input, output and error.
     pub(crate) streams: UnitStreams<'a>,
 }
 
-/// What a unit reads from and writes to.
+/// The standard input, output and error of a unit.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum UnitStreams<'a> {
     /// A worker's listener, if it has one, and the journal.
@@ -180,7 +180,7 @@ fn streams<'a>(worker: &WorkerUnit<'a>, list: &mut List<'a>) {
             }
         }
     }
-    // Whoever started it learns how it ended, although nothing of it is left.
+    // The program that started the unit learns how the unit ended, although nothing of the unit is left.
     list.put("AddRef", true);
 }
 

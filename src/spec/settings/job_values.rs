@@ -14,12 +14,12 @@ use super::units::{duration, number, show_duration};
 use crate::name::AppName;
 use crate::spec::jobs::{SideProcess, SideProcesses, TimedCommand, TimedCommands, Times, by_shell, shown};
 
-/// What [`command`] takes, as an error says it.
+/// The values that [`command`] takes, as an error says it.
 pub(super) const COMMAND: &str = "a line for a shell, such as \"rake db:migrate\", or a list of program and arguments, such as [\"rake\", \"db:migrate\"]";
-/// What [`processes`] takes, as an error says it.
+/// The values that [`processes`] takes, as an error says it.
 pub(super) const PROCESSES: &str =
     "tables [process.NAME] with `command = \"…\"` and, for more than one, `count = 2`";
-/// What [`timers`] takes, as an error says it.
+/// The values that [`timers`] takes, as an error says it.
 pub(super) const TIMERS: &str =
     "tables [timer.NAME] with `command = \"…\"` and either `every = \"10min\"` or `at = \"Mon 09:00\"`";
 
@@ -195,7 +195,7 @@ mod tests {
 
     use super::*;
 
-    /// What of the key `it` of a text comes out, or what would have been right.
+    /// The value of the key `it` of a text, or what would have been right.
     fn read<T: fmt::Display>(text: &str, read: impl Fn(&DeValue<'_>) -> Result<T, Wrong>) -> String {
         let table = DeTable::parse(text).unwrap();
         let (_, value) = table.get_ref().iter().next().unwrap();

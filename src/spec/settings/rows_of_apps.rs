@@ -96,7 +96,7 @@ macro_rules! rows_of_apps {
                 "see [6.2](#62-ready)";
         }
 
-        /// What an app runs beside its web workers.
+        /// The jobs that an app runs beside its web workers.
         JobSettings {
             Release(release: Vec<String>): App, JobCommand, Unset("none", "rake db:migrate"), "COMMAND",
                 [App("release")],

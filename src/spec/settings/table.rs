@@ -38,7 +38,7 @@ use crate::spec::setting_types::{
     Rate, ReadyBy, ReadyWhen, Reload, ReloadSignal, Scripts, Sticky, WorkerRange,
 };
 
-/// What a share of an app's clients gets.
+/// The generation that a share of an app's clients gets.
 pub(crate) type AppCanary = Canary<Rules>;
 
 /// A row of the table.

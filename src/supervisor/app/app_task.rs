@@ -367,7 +367,7 @@ impl AppTask {
             }
             steps.into_iter().for_each(|step| self.carry_out(step));
         }
-        // What a release step means for its generation is seen at the next look, which comes with its next event.
+        // A candidate whose release step has ended goes on at the next look, which comes with the step's next event.
         self.deploys.released(self.jobs.settle(self.deploys.set(), self.stopping));
         // A worker that was just let go may have had nothing in hand.
         let told = self.workers.read_pool(Instant::now());

@@ -16,7 +16,7 @@ pub(super) struct PhaseInput {
 }
 
 impl PhaseInput {
-    /// That the backend could not start a worker.
+    /// The message that the backend could not start a worker.
     pub(super) fn not_started(worker: WorkerId, error: &StartError) -> Self {
         Self { worker, event: PhaseEvent::Gone, why: format!("could not be started: {error}") }
     }

@@ -95,7 +95,7 @@ impl StatusView<'_> {
             .set(AppGauge::TunnelsMax, report.workers.iter().map(|worker| worker.standing.max_tunnels).sum());
     }
 
-    /// What each generation has, while the clients are shared between two.
+    /// The role, the workers and the answers of each generation, while the clients are shared between two.
     fn shares(&self, report: &PoolReport) -> Vec<GenerationSeries> {
         let (Some(held), Some(current)) = (self.generations.held(), self.generations.current()) else {
             return Vec::new();

@@ -36,7 +36,7 @@ pub(in crate::supervisor) struct AppJobs {
 /// A generation, and what it is made of.
 pub(in crate::supervisor) type OfGeneration<'a> = (GenerationId, &'a Arc<AppSpec>);
 
-/// What is to be done about an app's jobs.
+/// A step that an app's jobs need.
 pub(in crate::supervisor) enum JobStep {
     Start(Order),
     /// Ask when a calendar expression comes next, for the timer of that name.
@@ -50,7 +50,7 @@ pub(in crate::supervisor) enum JobStep {
 pub(in crate::supervisor) enum TimerRefusal {
     /// There is no such timer; there are these.
     Unknown(Vec<String>),
-    /// It runs.
+    /// The timer's command runs.
     Runs(WorkerId),
     NotServing,
 }
@@ -104,7 +104,7 @@ impl AppJobs {
         }
     }
 
-    /// What is to be done now: `releasing` is a candidate whose release step has to run, `serving` the generation that
+    /// The steps to take now: `releasing` is a candidate whose release step has to run, `serving` the generation that
     /// serves.
     pub(in crate::supervisor) fn steps(
         &mut self,
@@ -311,7 +311,7 @@ impl AppJobs {
     pub(in crate::supervisor) fn started(&mut self, worker: WorkerId, pid: u32) {
         let Some(record) = self.records.get_mut(&worker) else { return };
         record.pid = Some(pid);
-        // It may have been told to end while it was being started.
+        // The job may have been told to end while it was being started.
         match record.state {
             JobState::Running => {}
             JobState::Ending(_) => self.ctx.backend.signal(worker, Signal::Terminate),
@@ -391,7 +391,7 @@ impl AppJobs {
         ends.chain(release).chain(restarts).chain(timers).min()
     }
 
-    /// What people see of the jobs of the generation that serves.
+    /// The report for people on the jobs of the generation that serves.
     pub(in crate::supervisor) fn status(&self, serving: Option<&AppSpec>, now: Instant) -> Vec<JobStatus> {
         let report =
             JobReport { records: &self.records, restarts: &self.restarts, timers: &self.timers, now };

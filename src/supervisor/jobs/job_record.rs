@@ -26,9 +26,9 @@ pub(super) struct JobRecord {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum JobState {
     Running,
-    /// It has had SIGTERM, and gets SIGKILL then.
+    /// The job has had SIGTERM, and gets SIGKILL at this moment.
     Ending(Instant),
-    /// It has had SIGKILL.
+    /// The job has had SIGKILL.
     Killed,
 }
 

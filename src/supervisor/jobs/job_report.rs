@@ -64,7 +64,7 @@ impl JobReport<'_> {
         JobStatus { job: job.to_string(), command, wanted, running, workers, doing: doing.join("; ") }
     }
 
-    /// That a process does not stay; `None`: the last one has run for long.
+    /// A sentence that says that a process does not stay; `None`: the last one has run for long.
     fn failing(&self, restarts: &Restarts) -> Option<String> {
         let last = restarts.last.as_ref()?;
         let times = match restarts.failures() {

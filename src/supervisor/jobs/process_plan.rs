@@ -24,7 +24,7 @@ pub(super) struct ProcessView<'a> {
     pub(super) ending: bool,
 }
 
-/// What is to be done about a side process.
+/// A step that a side process needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum ProcessStep {
     /// Start one of that name, of the serving generation.

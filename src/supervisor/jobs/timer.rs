@@ -33,7 +33,7 @@ pub(super) enum NextRun {
     Never,
 }
 
-/// What is to be done about a timer.
+/// A step that a timer needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum TimerStep {
     Nothing,
@@ -63,7 +63,7 @@ impl Timer {
         &self.next
     }
 
-    /// What is to be done now; `runs`: the command runs still.
+    /// The step to take now; `runs` says whether the command still runs.
     pub(super) fn step(&mut self, now: Instant, clock: SystemTime, runs: bool) -> TimerStep {
         match (&self.next, &self.times) {
             (NextRun::After(at), Times::Every(time)) if now >= *at => {

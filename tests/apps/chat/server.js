@@ -23,7 +23,7 @@ io.on('connection', (socket) => {
 });
 
 process.on('SIGTERM', () => {
-  // This tells everybody who is connected, and closes the server.
+  // `close` tells everybody who is connected, and closes the server.
   io.close(() => process.exit(0));
 });
 

@@ -12,7 +12,7 @@ use crate::support::load::Load;
 use crate::support::visitor::Visitor;
 use crate::support::{Server, Setup, has};
 
-/// What people change in the settings before the public comes.
+/// The settings that people change before the public comes.
 const SETTINGS: &str = "
 DEBUG = False
 ALLOWED_HOSTS = ['localhost']

@@ -22,7 +22,7 @@ async fn a_webdav_server_behind_a_script_passes_litmus_also_below_a_prefix() {
 
         let url = format!("http://localhost:{}{prefix}/remote.php/dav/", server.port());
         let mut litmus = tokio::process::Command::new("litmus");
-        // It writes its logs where it stands.
+        // Litmus writes its logs into its working directory.
         litmus.args(["--keep-going", &url]).current_dir(&state);
         let ran = run(&mut litmus).await;
         let sums: Vec<_> = ran.out.lines().filter(|line| line.contains("summary for")).collect();

@@ -27,12 +27,12 @@ impl HeldCanary {
         self.generation.id
     }
 
-    /// How many workers it is to have, of an app that wants so many.
+    /// The number of workers of the canary, of an app that wants so many.
     pub(in crate::supervisor::app) fn workers(&self, wanted: usize) -> usize {
         self.wish.workers(wanted.max(1))
     }
 
-    /// What is to be done about it, in a sentence.
+    /// The sentence that tells people for whom the canary is held, and which commands end that.
     pub(in crate::supervisor::app) fn sentence(&self, app: &AppName) -> String {
         format!(
             "generation {} is held for {} of the clients: `rip-serverctl promote {app}` gives it to all, \
@@ -42,7 +42,7 @@ impl HeldCanary {
         )
     }
 
-    /// How it is shown, with so many of its workers ready.
+    /// The canary as `status` shows it, with so many of its workers ready.
     pub(in crate::supervisor::app) fn status(&self, ready: usize, now: Instant) -> CanaryStatus {
         let held = now.saturating_duration_since(self.since).as_secs();
         CanaryStatus { generation: self.id(), share: self.share.to_string(), ready, held }

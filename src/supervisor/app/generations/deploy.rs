@@ -41,11 +41,11 @@ pub(in crate::supervisor::app) struct Generation {
 /// Whether the release step of a generation has to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::supervisor::app) enum ReleaseStep {
-    /// It has run, or there is none.
+    /// The step has run, or there is none.
     Done,
-    /// It runs, or is about to.
+    /// The step runs, or is about to.
     Wanted,
-    /// It depends on the app's files, which are being looked at.
+    /// Whether the step has to run depends on the app's files, which are being looked at.
     Undecided,
 }
 
@@ -60,7 +60,7 @@ pub(in crate::supervisor::app) struct EarlierGeneration {
 impl EarlierGeneration {
     /// A new generation, numbered `id`, with this one's spec and content.
     pub(in crate::supervisor::app) fn again(self, id: GenerationId) -> Generation {
-        // What it released it has released when it served first.
+        // The release step has run before the generation served for the first time.
         Generation { content: self.content, again: Some(self.id), ..Generation::adopted(id, self.spec) }
     }
 

@@ -75,7 +75,7 @@ impl GenerationSet {
         self.current.as_ref().map(|current| (current.id, &current.spec))
     }
 
-    /// What the app is doing, for whoever sees its files change.
+    /// The state of the app that decides what a change of its files leads to.
     pub(in crate::supervisor::app) fn activity(&self) -> AppActivity {
         match self.deploy {
             _ if self.is_reading() => AppActivity::Reading,

@@ -25,7 +25,7 @@ impl Deploys {
         let (share, workers) = (wish.share(wanted), wish.workers(wanted));
         let rules = CanaryRules { share, rules: Arc::clone(&generation.spec.rules) };
         let all = Rules { canary: Canary(Some(Arc::new(rules))), ..(*current.spec.rules).clone() };
-        // Whoever is told of the canary finds it in the pool.
+        // The pool knows the canary before anybody is told of it.
         self.pool.set_canary(Some(generation.id));
         self.app.rules.store(Arc::new(all));
         let (app, id, serving) = (self.app.name.clone(), generation.id, current.id);
