@@ -21,7 +21,7 @@ impl Server {
     }
 
     /// Sends a request and returns when so many wait.
-    pub(crate) async fn wait_behind(&self, path: &str, count: usize) -> Conn {
+    async fn wait_behind(&self, path: &str, count: usize) -> Conn {
         let mut conn = self.connect().await;
         conn.send_get(path).await;
         self.queued(count).await;

@@ -32,21 +32,6 @@ async fn within_a_limit_shorter_than_what_is_waited_for_them() {
 }
 
 #[tokio::test]
-async fn requests_that_waited() {
-    let (server, _conn) = with_little_room(Setup::scripted()).await;
-    let mut first = server.occupy("a").await;
-    let mut waiting = Vec::new();
-    for _ in 0..10 {
-        waiting.push(server.wait_behind("/code?code=200", waiting.len() + 1).await);
-    }
-    server.meeting.open("a");
-    assert_eq!(first.reply("GET").await.text(), "through a\n");
-    for mut conn in waiting {
-        assert_eq!(conn.reply("GET").await.text(), "as asked\n");
-    }
-}
-
-#[tokio::test]
 async fn after_their_client_has_left() {
     let (server, mut conn) = with_little_room(Setup::scripted()).await;
     conn.send("GET /gate?name=a HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
